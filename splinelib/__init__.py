@@ -1,0 +1,24 @@
+"""Deep networks as affine splines: exact codes, affine maps and partitions.
+
+Import each thing from the room it lives in; lower rooms know nothing of higher ones.
+
+====================  =============================================================================
+``stages``            a network read as affine stages between nonlinearities
+``affine``            codes, slopes and the map ``(A, b)`` around each input
+``soft``              smooth activations: each input belongs to each region with a probability
+``nets``, ``data``    small networks and data sets; ``fit`` trains the former on the latter
+``plane``             a plane through three points of the input space
+``mesh``, ``cutting`` planar meshes of convex cells, and how lines cut them
+``grow``              the recursion from layer to layer
+``partition``         the exact partition of a box or slice
+``boundary``          the decision boundary on it
+``viz``, ``explore``  one look for all figures; sliders for a page and for a running kernel
+====================  =============================================================================
+
+>>> from torch import nn
+>>> from splinelib.partition import partition
+>>> partition(nn.Sequential(nn.Linear(2, 1), nn.ReLU()), box=((-9, -9), (9, 9)))
+Partition(2 cells, 1 layers)
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,212 @@
+"""The operations of a network, each of a kind that is known to be piecewise affine.
+
+``trace`` turns any ``nn.Module`` into a list of operations and sorts each of them into one of
+three kinds:
+
+* ``"affine"``: Linear, Conv2d, BatchNorm in eval mode, average pooling, Flatten, sums, ...
+* ``"sign"``:   an activation with one kink at zero (ReLU, LeakyReLU, abs),
+* ``"max"``:    max-pooling, whose windows choose their largest entry.
+
+Anything else is refused by name.
+"""
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+from torch.func import functional_call
+
+AFFINE_MODULES = (
+    nn.Linear, nn.Conv1d, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.AvgPool2d,
+    nn.AdaptiveAvgPool2d, nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout2d,
+    nn.ZeroPad2d,
+)  # fmt: skip
+SUMS = ("add", "sub")
+SCALINGS = ("mul", "truediv", "div", "neg")
+RESHAPINGS = ("flatten", "cat", "mean", "avg_pool2d", "adaptive_avg_pool2d", "reshape", "view")
+OUT_OF_PLACE = {operator.iadd: operator.add, operator.isub: operator.sub}  # keep all values
+KNOWN = (
+    "Linear, Conv2d, BatchNorm (eval), ReLU, LeakyReLU, abs, MaxPool2d, AvgPool2d, Flatten, "
+    "Dropout (eval), sums and concatenations"
+)
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operation of a network.
+
+    Attributes
+    ----------
+    name : str
+        The name in the network, such as ``"body.1"``.
+    kind : {"affine", "sign", "max"}
+    inputs : tuple of str
+        The names of the operations whose results it takes.
+    apply : callable
+        Tensors ``(B, ...)`` in, tensor ``(B, ...)`` out.
+    bound : callable
+        The same on magnitudes: every weight replaced by its absolute value.  Fed with the largest
+        magnitudes of the inputs it gives the size of the terms that are summed into each result,
+        hence how far rounding can move it.
+    alpha : float
+        Slope of a ``"sign"`` operation where its unit is inactive.
+    pool : MaxPool2d, optional
+        The window of a ``"max"`` operation.
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...]
+    apply: Callable[..., Tensor]
+    bound: Callable[..., Tensor]
+    alpha: float = 0.0
+    pool: nn.MaxPool2d | None = None
+
+    def windows(self, z: Tensor) -> Tensor:
+        """Entries that compete in each window of a max-pooling.  z (B, C, H, W) -> (B, n, w)."""
+        if self.pool is None:
+            return z.flatten(1).unsqueeze(1)
+        k, s, p, d = self.pool.kernel_size, self.pool.stride, self.pool.padding, self.pool.dilation
+        if p not in (0, (0, 0)):  # padding never wins: it counts as minus infinity
+            p = (p, p) if isinstance(p, int) else p
+            z = F.pad(z, (p[1], p[1], p[0], p[0]), value=torch.finfo(z.dtype).min / 4)
+        w = k * k if isinstance(k, int) else k[0] * k[1]
+        patches = F.unfold(z, k, dilation=d, stride=s)
+        return patches.unflatten(1, (z.shape[1], w)).transpose(2, 3).flatten(1, 2)
+
+
+def trace(net: nn.Module) -> list[Op]:
+    """All operations of the network in order of evaluation, each of a known kind."""
+    if not isinstance(net, nn.Sequential) and type(net).__module__.startswith("torch.nn"):
+        net = nn.Sequential(net)  # a bare layer of torch.nn would be traced into its weights
+    try:
+        graph = fx.symbolic_trace(net).graph
+    except Exception as error:
+        raise ValueError(
+            f"{type(net).__name__} could not be traced by torch.fx ({error}). Its forward must be "
+            f"free of data-dependent Python; operations understood: {KNOWN}."
+        ) from error
+    modules = dict(net.named_modules())
+    ops = [_op(node, modules) for node in graph.nodes if node.op != "output"]
+    result = next(node for node in graph.nodes if node.op == "output").args[0]
+    if not isinstance(result, fx.Node):
+        raise ValueError(f"{type(net).__name__} must return one tensor; it returns {result}.")
+    needed = {result.name}
+    for op in reversed(ops):
+        needed |= set(op.inputs) if op.name in needed else set()
+    ops = [op for op in ops if op.name in needed]
+    if [op.kind for op in ops].count("input") != 1:
+        raise ValueError(f"{type(net).__name__} must be a function of one input tensor.")
+    return ops
+
+
+def _op(node: fx.Node, modules: dict[str, nn.Module]) -> Op:
+    """The operation that a node of the traced graph stands for."""
+    inputs = tuple(n.name for n in node.all_input_nodes)
+    if node.op == "placeholder":
+        return Op(node.name, "input", (), lambda: None, lambda: None)
+    if node.op == "get_attr":
+        raise ValueError(f"'{node.target}' is used as a bare tensor; put it into a layer.")
+    if node.op == "call_module":
+        return _module_op(node.target, modules[node.target], node.name, inputs)
+    return _function_op(node, inputs)
+
+
+def _module_op(label: str, module: nn.Module, name: str, inputs: tuple[str, ...]) -> Op:
+    """An operation written as a module of torch.nn."""
+    if isinstance(module, (nn.ReLU, nn.LeakyReLU)):
+        return _sign_op(name, inputs, getattr(module, "negative_slope", 0.0))
+    if isinstance(module, nn.MaxPool2d):
+        return _max_op(name, inputs, module)
+    if not isinstance(module, AFFINE_MODULES):
+        raise ValueError(
+            f"'{label}' is a {type(module).__name__}, which is not piecewise affine here; "
+            f"operations understood: {KNOWN}. For smooth activations see splinelib.soft."
+        )
+    norm = isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d))
+    random = isinstance(module, (nn.Dropout, nn.Dropout2d)) and module.p > 0
+    if (module.training and (random or norm)) or (norm and module.running_mean is None):
+        raise ValueError(
+            f"'{label}' ({type(module).__name__}) is in training mode (or keeps no running "
+            "statistics), where it is no fixed affine map; call net.eval() first."
+        )
+    positive = {k: -v.abs() if k == "running_mean" else v.abs() for k, v in _numbers(module)}
+    return Op(name, "affine", inputs, module, lambda *t: functional_call(module, positive, t))
+
+
+def _numbers(module: nn.Module) -> list[tuple[str, Tensor]]:
+    named = (*module.named_parameters(), *module.named_buffers())
+    return [(k, v) for k, v in named if v.is_floating_point()]
+
+
+def _max_op(name: str, inputs: tuple[str, ...], pool: nn.MaxPool2d) -> Op:
+    if pool.ceil_mode or pool.return_indices:
+        raise ValueError(
+            f"'{name}' is a MaxPool2d with ceil_mode or return_indices, which is not understood; "
+            "use padding instead, and leave return_indices off."
+        )
+    return Op(name, "max", inputs, pool, pool, pool=pool)
+
+
+def _sign_op(name: str, inputs: tuple[str, ...], alpha: float) -> Op:
+    steep = max(1.0, abs(alpha))
+    if alpha == 1.0:  # both slopes alike: no kink
+        return Op(name, "affine", inputs, lambda z: z, lambda z: z)
+    activate = F.relu if alpha == 0.0 else lambda z: torch.where(z > 0, z, alpha * z)
+    return Op(name, "sign", inputs, activate, lambda z: steep * z, alpha=alpha)
+
+
+def _function_op(node: fx.Node, inputs: tuple[str, ...]) -> Op:
+    """An operation written as a function or a method rather than as a module."""
+    target = getattr(Tensor, node.target.rstrip("_")) if node.op == "call_method" else node.target
+    target = OUT_OF_PLACE.get(target, target)
+    label = getattr(target, "__name__", str(target)).rstrip("_")
+    if label == "relu":
+        return _sign_op(node.name, inputs, 0.0)
+    if label == "abs":
+        return _sign_op(node.name, inputs, -1.0)
+    if label == "leaky_relu":
+        slope = node.kwargs.get("negative_slope", (*node.args, 0.01)[1])
+        return _sign_op(node.name, inputs, float(slope))
+    if label in ("max_pool2d", "boolean_dispatch"):
+        return _pool_op(node, inputs)
+    apply = _with_constants(node, target)
+    if label in SUMS:
+        return Op(node.name, "affine", inputs, apply, lambda *t: sum(s.abs() for s in t))
+    if label in RESHAPINGS or (label in SCALINGS and _scales(node)):
+        return Op(node.name, "affine", inputs, apply, lambda *t: apply(*t).abs())
+    raise ValueError(
+        f"'{node.name}' calls {label}, which is not piecewise affine here; operations understood: "
+        f"{KNOWN}. For smooth activations see splinelib.soft."
+    )
+
+
+def _scales(node: fx.Node) -> bool:
+    """Whether a product or quotient multiplies one tensor by a constant."""
+    first, *rest = node.args
+    constant = [not isinstance(arg, fx.Node) for arg in rest]
+    quotient = "div" in str(node.target)
+    return all(constant) if isinstance(first, fx.Node) else not quotient
+
+
+def _pool_op(node: fx.Node, inputs: tuple[str, ...]) -> Op:
+    names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+    options = dict(zip(names, node.args[1:], strict=False)) | dict(node.kwargs)
+    return _max_op(
+        node.name, inputs, nn.MaxPool2d(**{k: options[k] for k in names if k in options})
+    )
+
+
+def _with_constants(node: fx.Node, target: Callable) -> Callable:
+    """The node's function of its tensor arguments alone, all other arguments filled in."""
+    names = [n.name for n in node.all_input_nodes]
+
+    def apply(*tensors: Tensor) -> Tensor:
+        values = dict(zip(names, tensors, strict=True))
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: values[n.name])
+        return target(*args, **kwargs)
+
+    return apply

@@ -1,0 +1,22 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+
+import hypothesis
+import matplotlib
+import pytest
+
+matplotlib.use("Agg")
+
+# The same examples on every run, on every machine; `--hypothesis-profile=explore` looks further.
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("explore", deadline=None, max_examples=1000)
+hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def in_ci() -> bool:
+    """Whether the continuous integration runs the tests: there nothing may be skipped."""
+    return os.environ.get("CI", "").lower() in {"1", "true", "yes"}
