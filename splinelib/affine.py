@@ -146,7 +146,7 @@ def affine_map(net: nn.Module, x: Tensor, directions: Tensor | None = None) -> A
         directions = torch.eye(x[0].numel(), dtype=torch.float64, device=x.device)
     seeds = directions.to(x).reshape(-1, 1, *x.shape[1:]).expand(-1, *x.shape)
     maps = torch.cat([torch.zeros_like(x), *seeds])  # rows: the offset, then one a direction
-    values = {stages[0].ops[0].inputs[0] if stages[0].ops else "": (x, maps)}
+    values = {next(iter(stages[0].live_in)): (x, maps)}
     for op in (op for stage in stages for op in stage.ops):
         values[op.name] = _through(op, [values[name] for name in op.inputs])
     _, maps = values[next(iter(stages[-1].live_out))]

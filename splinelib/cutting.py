@@ -14,6 +14,7 @@ biases, copies of a unit) meet in one vertex.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -72,7 +73,8 @@ def cut(
     require(CELL_BYTES * least, memory, f"{least:,} cells or more")
     ends = chord_ends(mesh, sign, points, crossings, width)
     if not len(ends.slot):
-        return mesh, csr_array((0, mesh.num_vertices))
+        same = replace(mesh, parent=np.arange(mesh.num_cells))
+        return same, csr_array((0, mesh.num_vertices))
     outline = refine(mesh, points, np.unique(mesh.slot_cell[ends.slot]))
     chords = chords_of(mesh, outline, ends, width, layer)
     meetings = meetings_of(outline, chords, values, zero, memory)

@@ -166,6 +166,17 @@ def _outlines(mesh: Mesh, vertices: Array) -> list[Array]:
     return np.split(vertices[mesh.loop_vertex], mesh.cell_start[1:-1])
 
 
+def _whole(p: Partition) -> Partition:
+    """The partition, if it is that of the whole network: f is not affine on coarser cells."""
+    total = len(p._stages) - 1
+    if p.num_layers < total:
+        raise ValueError(
+            f"f is affine on the cells of the whole partition only; got p.after({p.num_layers}) of "
+            f"{total} layers. Give p itself."
+        )
+    return p
+
+
 def _fill(ax: Axes, outlines: list[Array], colors: Array) -> None:
     ax.add_collection(
         PolyCollection(outlines, facecolors=colors, edgecolors="none", antialiaseds=False,
@@ -205,7 +216,8 @@ def plot_partition(
         ``"none"``: white.  Or one colour a cell.
     edges : bool
     layer : int, optional
-        Draw the partition after this many layers instead of all.
+        Draw the partition after this many layers instead of all.  ``"value"`` and ``"class"``
+        stay those of the whole network: only the edges follow.
     output : int
         Which output ``"value"`` shows.
     ticks : bool
@@ -214,6 +226,11 @@ def plot_partition(
     Returns
     -------
     Axes
+
+    Raises
+    ------
+    ValueError
+        If ``color`` is none of these, or ``"value"`` or ``"class"`` of a ``p.after(layer)``.
 
     Notes
     -----
@@ -226,12 +243,12 @@ def plot_partition(
     >>> ax = plot_partition(p, ticks=True)
     >>> plt.close("all")
     """
-    p = p if layer is None else p.after(layer)
+    whole, p = p, p if layer is None else p.after(layer)
     ax = _axes(p, ax, ticks)
     if isinstance(color, str) and color == "value":
-        _shade(p, ax, output)
+        _shade(_whole(whole), ax, output)
     elif isinstance(color, str) and color == "class":
-        decided = decision(p)
+        decided = decision(_whole(whole))
         pale = 0.7 + 0.3 * np.array([to_rgb(c) for c in CLASSES])
         outlines = _outlines(decided.mesh, decided.vertices)
         _fill(ax, outlines, pale[decided.classes % len(pale)])
@@ -337,11 +354,15 @@ def _walk(
 
 def _line(ax: Axes, segments: Array, label: str | None, zorder: float, **look: Any) -> Axes:
     """Polylines over a white casing, so that they stand out against any cell."""
-    solid = {"dash_offset": 0, "dash_list": None}
-    casing = effects.Stroke(linewidth=look["linewidth"] + 1.8, foreground="white", dashes=solid)
-    for i, line in enumerate(chains(segments)):
+    lines, width = chains(segments), look["linewidth"]
+    casing = LineCollection(
+        lines, colors="white", linewidths=width + 1.8, capstyle="round", joinstyle="round",
+        zorder=zorder - 0.1,
+    )  # fmt: skip
+    ax.add_collection(casing, autolim=False)
+    for i, line in enumerate(lines):
         ax.plot(*line.T, label=None if i else label, zorder=zorder, scalex=False, scaley=False,
-                path_effects=[casing, effects.Normal()], **look)  # fmt: skip
+                **look)  # fmt: skip
     return ax
 
 
@@ -377,7 +398,7 @@ def plot_boundary(
     >>> plt.close("all")
     """
     ax = _axes(d, ax) if ax is None else ax
-    d = d if isinstance(d, Decision) else decision(d)
+    d = d if isinstance(d, Decision) else decision(_whole(d))
     return _line(ax, d.boundary, label, 4, color=BOUNDARY, linewidth=width)
 
 
@@ -572,7 +593,7 @@ def plot_surface(
         with style():
             ax = plt.figure(figsize=(5.6, 4.9)).add_subplot(projection="3d")
     ax.computed_zorder = False
-    f = p.outputs()[:, output]
+    f = _whole(p).outputs()[:, output]
     floor = float(f.min() - gap * (np.ptp(f) or 1.0))
     faces = _faces(p, color)
     _draw_floor(p, ax, floor, faces)

@@ -25,11 +25,16 @@ def cells(steps, box):
 def _advance(cell, kind, *args):
     polygon, features, stack = cell
     if kind == "linear":
-        return [(polygon, [_combine(row, features, c) for row, c in zip(*args, strict=True)], stack)]
+        return [
+            (polygon, [_combine(row, features, c) for row, c in zip(*args, strict=True)], stack)
+        ]
     if kind == "push":
         return [(polygon, features, [*stack, features])]
     if kind == "add":
-        total = [tuple(map(sum, zip(f, g, strict=True))) for f, g in zip(features, stack[-1], strict=True)]
+        total = [
+            tuple(map(sum, zip(f, g, strict=True)))
+            for f, g in zip(features, stack[-1], strict=True)
+        ]
         return [(polygon, total, stack[:-1])]
     if kind == "act":
         return [(p, f, stack) for p, f in _activate(polygon, features, Fraction(args[0]))]

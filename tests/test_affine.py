@@ -1,4 +1,4 @@
-"""splinelib.stages and splinelib.affine: f(x) = A x + b, codes and slopes, on every kind of layer."""
+"""splinelib.stages and splinelib.affine: f(x) = A x + b, codes, slopes, for every kind of layer."""
 
 import copy
 
@@ -36,10 +36,19 @@ class Block(nn.Module):
 def everything():
     """Conv, BatchNorm, every activation, both poolings, overlapping and padded windows."""
     net = nn.Sequential(
-        nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.MaxPool2d(2),
-        nn.Conv2d(4, 5, 3), nn.LeakyReLU(-0.3), nn.MaxPool2d(3, stride=1, padding=1),
-        nn.AvgPool2d(2), nn.Flatten(), nn.Linear(5, 3), nets.Abs(), nn.Dropout(0.5),
-    )  # fmt: skip
+        nn.Conv2d(1, 4, 3, padding=1),
+        nn.BatchNorm2d(4),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(2),
+        nn.Conv2d(4, 5, 3),
+        nn.LeakyReLU(-0.3),
+        nn.MaxPool2d(3, stride=1, padding=1),
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(5, 3),
+        nets.Abs(),
+        nn.Dropout(0.5),
+    )
     norm = net[1]
     with torch.no_grad():
         for value, seed in ((norm.running_mean, 1), (norm.weight, 2), (norm.bias, 3)):
@@ -164,7 +173,9 @@ BAD = {
     "batch norm in training": (nn.Sequential(nn.BatchNorm1d(2)), r"training mode.*net\.eval\(\)"),
     "dropout in training": (nn.Sequential(nn.Dropout(0.5)), "training mode"),
     "norm without statistics": (
-        nn.Sequential(nn.BatchNorm1d(2, track_running_stats=False)).eval(), "running statistics"),
+        nn.Sequential(nn.BatchNorm1d(2, track_running_stats=False)).eval(),
+        "running statistics",
+    ),
     "NaN": (infinite(), "'weight' holds NaN"),
     "wrong size": (nn.Sequential(nn.Linear(3, 1)), r"shape \(2,\) does not fit '_0'"),
     "mixing": (Mixing(), "mixes the inputs of a batch"),
@@ -173,7 +184,7 @@ BAD = {
     "branching": (Branching(), "could not be traced"),
     "two inputs": (Two(), "one input tensor"),
     "ceil mode": (nn.Sequential(nn.MaxPool2d(2, ceil_mode=True)), "ceil_mode"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -43,6 +43,14 @@ def test_images_of_a_text(path: Path) -> None:
     assert not complaints, f"{path.name}: {complaints}"
 
 
+@pytest.mark.parametrize("path", ROOT.glob("*.md"), ids=name_of)
+def test_local_links_of_a_text(path: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8"))
+    local = [link for link in links if "://" not in link and not link.startswith("mailto:")]
+    missing = [link for link in local if not (ROOT / link).exists()]
+    assert not missing, f"{path.name} links to files that do not exist: {missing}"
+
+
 def test_labels_are_used_once_in_the_whole_book() -> None:
     pattern = re.compile(r"^:label: (\S+)|^\$\$ \((\S+)\)|\(([\w-]+)\)=$", re.MULTILINE)
     texts = [booklint.prose(read(p)) for p in notebooks()]

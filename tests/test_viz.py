@@ -179,6 +179,22 @@ def test_shading_is_f_on_triangles_that_fill_the_box(p, net, monkeypatch):
     assert caught["vmin"] == -caught["vmax"]
 
 
+def test_what_needs_f_needs_the_whole_partition(p):
+    """On the cells of fewer layers f is not affine, so nothing there would be exact."""
+    draws = (
+        viz.plot_boundary,
+        viz.plot_surface,
+        lambda q: viz.plot_partition(q, color="value"),
+        lambda q: viz.plot_partition(q, color="class"),
+    )
+    for draw in draws:
+        with pytest.raises(ValueError, match=r"got p.after\(1\) of 2 layers. Give p itself"):
+            draw(p.after(1))
+    ax = viz.plot_partition(p, color="class", layer=1)
+    assert len(cells(ax).get_paths()) == decision(p).mesh.num_cells
+    assert sum(len(c.get_segments()) for c in ax.collections[1:]) == len(p.after(1).edges)
+
+
 def test_classes_are_filled_on_both_sides_of_the_boundary(p):
     d = decision(p)
     assert set(d.classes) == {0, 1}
