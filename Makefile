@@ -65,7 +65,7 @@ fresh-env:
 .PHONY: test
 test: ruff book ## every check, as the continuous integration runs them
 	@echo "== library, doctests, chapters, rules of the book, site in a browser"
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -rs --durations=10
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -rfEs --durations=10
 
 .PHONY: lint
 lint: ruff ## the quick checks: ruff, and the rules of the book

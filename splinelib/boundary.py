@@ -69,6 +69,7 @@ def decision(partition: Partition, memory: float | None = None) -> Decision:
     >>> decision(partition(net, box=((-1, -1), (1, 1)))).boundary.tolist()
     [[[0.0, -1.0], [0.0, 1.0]]]
     """
+    partition.require_all_layers()
     stages, vertices = partition._stages, partition.vertices
     states = [states[-2:] for states in states_at(stages, partition.plane, vertices)]
     outputs = torch.cat([last[-1] for last in states]).cpu().numpy()

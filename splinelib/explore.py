@@ -14,6 +14,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
+from pathlib import Path
+from string import Template
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -24,80 +26,7 @@ from PIL import Image, ImageChops
 
 LIMIT = 600_000  # bytes of HTML that one slider may weigh
 
-_PAGE = """\
-<div class="spline-frames" data-frames="{uid}" role="group" aria-label="{title}" \
-style="max-width:{width}px;margin:0.6em 0;font-family:inherit;color:inherit">
-<style>
-.cell_output .text_html:has(> .spline-frames) {{background:none!important;padding:0!important;\
-color:inherit!important}}
-.spline-frames .spline-card {{background:#fff;border-radius:10px;padding:6px;\
-box-shadow:0 0 0 1px rgba(128,128,128,.35);line-height:0}}
-.spline-frames img {{display:block;width:100%;height:auto;margin:0;border-radius:6px;\
-background:#fff!important}}
-.spline-frames .spline-row {{display:flex;flex-wrap:wrap;align-items:center;gap:.3em .8em;\
-margin-top:.5em}}
-.spline-frames label {{flex:1 1 13em;display:flex;flex-wrap:wrap;align-items:center;\
-gap:.2em .8em;margin:0;color:inherit}}
-.spline-frames input {{flex:1 1 5em;min-width:0;height:1.8em;margin:0;accent-color:#4C7DE0;\
-cursor:pointer}}
-.spline-frames output {{min-width:{digits}ch;font-weight:600;font-variant-numeric:tabular-nums;\
-color:inherit;background:none;padding:0}}
-.spline-frames button {{font:inherit;color:inherit;background:none;border:1px solid currentColor;\
-border-radius:6px;min-width:4.8em;padding:.2em .6em;cursor:pointer}}
-.spline-frames :focus-visible {{outline:3px solid #4C7DE0;outline-offset:2px}}
-</style>
-<div class="spline-card"><img src="{image}" alt="{alt}"></div>
-<div class="spline-row">
-<label><span>{label}</span><input type="range" min="0" max="{last}" step="1" value="{start}" \
-aria-valuetext="{text}" disabled><output>{text}</output></label>
-<button type="button" hidden>Play</button>
-</div>
-<noscript><p>Turn on JavaScript to move the slider.</p></noscript>
-<script type="application/json">{data}</script>
-</div>
-<script>
-(function () {{
-  "use strict";
-  document.querySelectorAll('[data-frames="{uid}"]:not([data-ready])').forEach(function (box) {{
-    var data = JSON.parse(box.querySelector('script[type="application/json"]').textContent);
-    var image = box.querySelector("img"), slider = box.querySelector("input");
-    var value = box.querySelector("output"), button = box.querySelector("button");
-    var timer = null;
-    function show() {{
-      var i = Number(slider.value);
-      image.src = data.images[i];
-      image.alt = data.alts[i];
-      value.textContent = data.texts[i];
-      slider.setAttribute("aria-valuetext", data.texts[i]);
-    }}
-    function stop() {{
-      window.clearInterval(timer);
-      timer = null;
-      button.textContent = "Play";
-    }}
-    function step() {{
-      if (!box.isConnected || slider.value === slider.max) {{ stop(); return; }}
-      slider.stepUp();
-      show();
-    }}
-    function play() {{
-      if (timer !== null) {{ stop(); return; }}
-      if (slider.value === slider.max) {{ slider.value = "0"; show(); }}
-      timer = window.setInterval(step, 700);
-      button.textContent = "Pause";
-    }}
-    box.setAttribute("data-ready", "");
-    data.images[{start}] = image.src;
-    image.decoding = "sync";
-    slider.value = "{start}";
-    slider.disabled = false;
-    slider.addEventListener("input", function () {{ stop(); show(); }});
-    button.addEventListener("click", play);
-    button.hidden = false;
-  }});
-}})();
-</script>
-"""
+PAGE = Template(Path(__file__).with_name("slider.html").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -143,7 +72,7 @@ class Frames:
         images = [f"data:image/png;base64,{base64.b64encode(i).decode()}" for i in self.images]
         others = [None if i == self.start else image for i, image in enumerate(images)]
         data = json.dumps({"texts": self.texts, "alts": self.alts, "images": others})
-        return _PAGE.format(
+        return PAGE.substitute(
             uid=self.uid, width=self.width, image=images[self.start],
             title=html.escape(f"Figure with a slider: {self.label}"),
             label=html.escape(self.label), alt=html.escape(self.alts[self.start]),

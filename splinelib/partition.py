@@ -148,6 +148,7 @@ class Partition:
         A : ndarray (C, outputs, 2)
         b : ndarray (C, outputs)
         """
+        self.require_all_layers()
         directions = torch.cat([self.plane.basis, self.plane.origin[None]])
         parts = [
             affine_map(self.net, self.plane.embed(self.centers[block]), directions)
@@ -158,8 +159,18 @@ class Partition:
 
     def outputs(self) -> Array:
         """The network's output at the vertices.  (V, outputs)"""
+        self.require_all_layers()
         parts = [states[-1] for states in states_at(self._stages, self.plane, self.vertices)]
         return torch.cat(parts).cpu().numpy()
+
+    def require_all_layers(self) -> None:
+        """Raise unless the network is affine on each cell: all its layers must have drawn."""
+        if self.num_layers < len(self._stages) - 1:
+            raise ValueError(
+                f"only {self.num_layers} of {len(self._stages) - 1} layers have drawn this "
+                "partition, and the network is not affine on its cells; use the full partition, "
+                "or one of the network cut off after that layer."
+            )
 
     def locate(self, points: Array) -> Array:
         """The cell that each point ``(B, 2)`` is in, -1 outside the box; on a border, either."""

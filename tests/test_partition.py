@@ -12,6 +12,7 @@ from torch import nn
 
 from splinelib import nets
 from splinelib.affine import codes
+from splinelib.boundary import decision
 from splinelib.partition import partition
 from splinelib.plane import Plane
 
@@ -311,6 +312,13 @@ def test_after_is_the_partition_of_the_first_layers():
         assert np.allclose(p.after(layer).vertices, alone.vertices)
     with pytest.raises(ValueError, match="0 to 2; got 3"):
         p.after(3)
+
+
+def test_what_needs_all_layers_says_so():
+    p = partition(nets.mlp([2, 4, 4, 1]), BOX).after(1)
+    for call in (p.outputs, p.affine_maps, lambda: decision(p)):
+        with pytest.raises(ValueError, match="only 1 of 2 layers"):
+            call()
 
 
 def test_pieces_of_a_unit_lie_on_its_hyperplane():

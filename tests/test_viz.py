@@ -16,6 +16,7 @@ from torch import nn
 from splinelib import nets, viz
 from splinelib.boundary import decision
 from splinelib.partition import Partition, partition
+from splinelib.viz import look, plane, space
 
 BOX = ((-2, -1), (2, 2))
 
@@ -79,11 +80,11 @@ def test_colors_depend_on_nothing_but_the_code():
     order = np.arange(len(codes))[::-7]
     assert (viz.code_colors(codes[order]) == colors[order]).all()
     assert (viz.code_colors(torch.from_numpy(codes)) == colors).all()
-    assert len(np.unique(colors, axis=0)) == viz.HUES * viz.LEVELS
+    assert len(np.unique(colors, axis=0)) == look.HUES * look.LEVELS
 
 
 def test_colors_are_pastel_and_apart_from_the_reserved_ones():
-    palette = viz._palette().reshape(-1, 3)
+    palette = look._palette().reshape(-1, 3)
     assert palette.min() > 0.5
     assert palette.max() <= 1
     lines = np.array([to_rgb(c) for c in (viz.BOUNDARY, viz.UNIT, viz.EDGE_NEW)])
@@ -188,7 +189,7 @@ def test_what_needs_f_needs_the_whole_partition(p):
         lambda q: viz.plot_partition(q, color="class"),
     )
     for draw in draws:
-        with pytest.raises(ValueError, match=r"got p.after\(1\) of 2 layers. Give p itself"):
+        with pytest.raises(ValueError, match="only 1 of 2 layers have drawn"):
             draw(p.after(1))
     ax = viz.plot_partition(p, color="class", layer=1)
     assert len(cells(ax).get_paths()) == decision(p).mesh.num_cells
@@ -345,13 +346,13 @@ def test_panels_in_given_axes(p):
 @pytest.mark.parametrize("count", range(1, 8))
 @pytest.mark.parametrize("columns", [None, 1, 4])
 def test_no_spare_panels(count, columns):
-    axes = viz._panels(count, columns)
+    axes = plane._panels(count, columns)
     assert len(axes) == len(axes[0].figure.axes) == count
 
 
 def test_heights_are_those_of_f(p, net, monkeypatch):
-    caught, real = [], viz.Poly3DCollection
-    monkeypatch.setattr(viz, "Poly3DCollection", lambda v, **k: caught.append(v) or real(v, **k))
+    caught, real = [], space.Poly3DCollection
+    monkeypatch.setattr(space, "Poly3DCollection", lambda v, **k: caught.append(v) or real(v, **k))
     viz.plot_surface(p).figure.canvas.draw()
     floor, graph = (np.concatenate(faces) for faces in caught)
     flat = np.concatenate(p.polygons())
@@ -385,4 +386,4 @@ def test_verticals_stand_where_the_path_turns(p, net):
             f = net(torch.tensor([[x[0], y[0]]], dtype=torch.float64)).item()
         assert max(z) == pytest.approx(f, abs=1e-9)
     straight = np.array([[0.0, 0.0], [1, 0], [2, 0], [2, 1]])
-    assert viz._turns(straight).tolist() == [True, False, True, True]
+    assert space._turns(straight).tolist() == [True, False, True, True]

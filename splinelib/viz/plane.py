@@ -1,17 +1,6 @@
-"""One look for every picture of a partition: ``Axes`` in, ``Axes`` out.
+"""Figures in the plane of a partition."""
 
-Nothing here shows a figure, changes a network or draws a random number.  Two colours are reserved
-in the whole book, ``BOUNDARY`` (thick, solid) and ``UNIT`` (dashed); cells are pastel, coloured by
-their code alone; classes differ by marker as well as by colour.
-"""
-
-from __future__ import annotations
-
-from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import matplotlib.patheffects as effects
@@ -20,128 +9,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
-from mpl_toolkits.mplot3d.art3d import Line3DCollection, Poly3DCollection
 
 from splinelib.boundary import Decision, decision
 from splinelib.mesh import Mesh
 from splinelib.partition import Partition
+from splinelib.viz.lines import chains
+from splinelib.viz.look import BOUNDARY, CLASSES, EDGE_NEW, EDGE_OLD, MARKERS, UNIT, faces, style
 
 Array = np.ndarray
-
-BOUNDARY = "#0B3FA8"  # the decision boundary and nothing else
-UNIT = "#C2530A"  # the hyperplane of one highlighted unit and nothing else
-EDGE_NEW, EDGE_OLD = "#20242C", "#A3A8B3"  # lines of the newest layer, lines of earlier ones
-CLASSES = (
-    "#E6A100", "#6A3D9A", "#0F7B7B", "#20242C", "#56B4E9",
-    "#D98CB3", "#8A6D1D", "#B5BAC4", "#D9622B", "#3C6E2F",
-)  # fmt: skip
-MARKERS = ("o", "^", "s", "D", "v", "P", "X", "<", ">", "p")
-STYLE = Path(__file__).with_name("splinelib.mplstyle")
-HUES, LEVELS = 17, 3  # the pastel palette
-
-
-def style() -> AbstractContextManager[None]:
-    """Context in which new figures take the book's look.
-
-    >>> with style():
-    ...     fig, ax = plt.subplots()
-    >>> plt.close(fig)
-    """
-    return plt.style.context(STYLE)
-
-
-def use_style() -> None:
-    """Give every later figure of this session the book's look: call it once, after the imports.
-
-    >>> with plt.rc_context():  # only so that this example leaves no trace
-    ...     use_style()
-    """
-    plt.style.use(STYLE)
-
-
-# --- colours ---------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=1)
-def _palette() -> Array:
-    """Pastel colours: even steps of hue, three clear steps of lightness.  (LEVELS, HUES, 3)"""
-    light = np.array([0.965, 0.915, 0.86])[:, None] * np.ones(HUES)
-    chroma = np.array([0.035, 0.065, 0.085])[:, None]
-    angle = 2 * np.pi * np.arange(HUES) / HUES
-    lab = np.stack([light, chroma * np.cos(angle), chroma * np.sin(angle)], axis=-1)
-    # OKLab -> cone responses -> linear sRGB -> sRGB, with the constants of Ottosson (2020)
-    to_cone = [[1, 1, 1], [0.39633778, -0.10556135, -0.08948418],
-               [0.21580376, -0.06385417, -1.29148555]]  # fmt: skip
-    to_linear = [[4.07674166, -1.26843800, -0.00419609], [-3.30771159, 2.60975740, -0.70341861],
-                 [0.23096993, -0.34131940, 1.70761470]]  # fmt: skip
-    linear = np.clip((lab @ to_cone) ** 3 @ to_linear, 0, 1)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-
-
-def code_colors(codes: Array) -> Array:
-    """Pastel colour of each code: a function of the code and of nothing else.
-
-    Parameters
-    ----------
-    codes : array or Tensor (C, K) of int
-        One row a cell, as ``Partition.codes`` gives them.
-
-    Returns
-    -------
-    ndarray (C, 3)
-        Red, green, blue in [0, 1].
-
-    Raises
-    ------
-    ValueError
-        If ``codes`` is not a table.
-
-    Notes
-    -----
-    A cell keeps its colour for as long as its code stays, during training as after pruning.  Each
-    unit turns the hue by a step h of 17 and the lightness by a step l of 3, where neither 2h nor 2l
-    is a whole turn: two cells on either side of one unit's line differ in hue *and* in lightness,
-    so colour vision is not needed to tell them apart.
-
-    Examples
-    --------
-    >>> both = code_colors([[-1, 1, 1], [1, 1, 1]])
-    >>> both.shape, bool(abs(both[0] - both[1]).max() > 0.02)
-    ((2, 3), True)
-    """
-    codes = np.asarray(codes)
-    if codes.ndim != 2:
-        raise ValueError(f"codes must be (C, K), one row a cell; got shape {codes.shape}.")
-    mixed = np.arange(1, codes.shape[1] + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    mixed ^= mixed >> np.uint64(29)
-    turns = np.array([2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15])[mixed % np.uint64(12)]
-    steps = 1 + (mixed >> np.uint64(40)) % np.uint64(2)
-    weights = np.stack([turns, steps], axis=1).astype(float)
-    blocks = [codes[i : i + 65536] @ weights for i in range(0, len(codes), 65536)]
-    hue, level = np.concatenate(blocks or [np.empty((0, 2))]).astype(np.int64).T
-    return _palette()[level % LEVELS, hue % HUES]
-
-
-def _faces(p: Partition, color: str | Array) -> Array:
-    """One colour a cell.  (C, 3)"""
-    if not isinstance(color, str):
-        colors = np.asarray(color)
-        if len(colors) != p.num_cells:
-            raise ValueError(f"{len(colors)} colours for {p.num_cells} cells; give one a cell.")
-        return colors
-    if color == "code":
-        return code_colors(p.codes())
-    if color == "parent":
-        return code_colors(p.after(max(p.num_layers - 1, 0)).codes())[p.mesh.parent]
-    if color == "none":
-        return np.ones((p.num_cells, 3))
-    raise ValueError(
-        f"color must be 'code', 'parent', 'value', 'class', 'none' or one colour a cell; "
-        f"got {color!r}."
-    )
-
-
-# --- the plane -------------------------------------------------------------------------------
 
 
 def _axes(drawn: Partition | Decision, ax: Axes | None, ticks: bool = False) -> Axes:
@@ -161,25 +36,14 @@ def _axes(drawn: Partition | Decision, ax: Axes | None, ticks: bool = False) -> 
     return ax
 
 
-def _outlines(mesh: Mesh, vertices: Array) -> list[Array]:
+def outlines(mesh: Mesh, vertices: Array) -> list[Array]:
     """The corners of each cell, in whatever dimension the vertices have.  [(n, D), ...]"""
     return np.split(vertices[mesh.loop_vertex], mesh.cell_start[1:-1])
 
 
-def _whole(p: Partition) -> Partition:
-    """The partition, if it is that of the whole network: f is not affine on coarser cells."""
-    total = len(p._stages) - 1
-    if p.num_layers < total:
-        raise ValueError(
-            f"f is affine on the cells of the whole partition only; got p.after({p.num_layers}) of "
-            f"{total} layers. Give p itself."
-        )
-    return p
-
-
-def _fill(ax: Axes, outlines: list[Array], colors: Array) -> None:
+def _fill(ax: Axes, polygons: list[Array], colors: Array) -> None:
     ax.add_collection(
-        PolyCollection(outlines, facecolors=colors, edgecolors="none", antialiaseds=False,
+        PolyCollection(polygons, facecolors=colors, edgecolors="none", antialiaseds=False,
                        rasterized=True, zorder=0),
         autolim=False,
     )  # fmt: skip
@@ -246,14 +110,14 @@ def plot_partition(
     whole, p = p, p if layer is None else p.after(layer)
     ax = _axes(p, ax, ticks)
     if isinstance(color, str) and color == "value":
-        _shade(_whole(whole), ax, output)
+        _shade(whole, ax, output)
     elif isinstance(color, str) and color == "class":
-        decided = decision(_whole(whole))
+        decided = decision(whole)
         pale = 0.7 + 0.3 * np.array([to_rgb(c) for c in CLASSES])
-        outlines = _outlines(decided.mesh, decided.vertices)
-        _fill(ax, outlines, pale[decided.classes % len(pale)])
+        polygons = outlines(decided.mesh, decided.vertices)
+        _fill(ax, polygons, pale[decided.classes % len(pale)])
     else:
-        _fill(ax, _outlines(p.mesh, p.vertices), _faces(p, color))
+        _fill(ax, outlines(p.mesh, p.vertices), faces(p, color))
     return plot_edges(p, ax) if edges else ax
 
 
@@ -306,52 +170,6 @@ def plot_edges(
     return ax
 
 
-def chains(segments: Array) -> list[Array]:
-    """Join segments that share an end into polylines, broken only where three or more meet.
-
-    Parameters
-    ----------
-    segments : ndarray (n, 2, 2)
-        From point to point, in any order.
-
-    Returns
-    -------
-    list of ndarray (m, 2)
-
-    Examples
-    --------
-    >>> chains([[[1, 0], [2, 0]], [[1, 0], [0, 0]]])[0].tolist()
-    [[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]]
-    """
-    ends = np.asarray(segments, dtype=float).reshape(-1, 2)
-    span = np.ptp(ends, axis=0).max() if len(ends) else 0.0
-    _, ids = np.unique(np.round(ends / (span or 1.0), 10), axis=0, return_inverse=True)
-    pairs = ids.reshape(-1, 2).tolist()
-    point = dict(zip(ids.ravel().tolist(), ends, strict=True))
-    at: dict[int, list[int]] = defaultdict(list)
-    for segment, pair in enumerate(pairs):
-        for end in pair:
-            at[end].append(segment)
-    used: set[int] = set()
-    starts = sorted(at, key=lambda end: (len(at[end]) == 2, end))  # closed loops come last
-    paths = [_walk(end, segment, at, pairs, used) for end in starts for segment in at[end]]
-    return [np.array([point[end] for end in path]) for path in paths if path]
-
-
-def _walk(
-    start: int, segment: int, at: dict[int, list[int]], pairs: list[list[int]], used: set[int]
-) -> list[int]:
-    """The ends passed from ``start`` along unused segments, up to a junction or the end."""
-    path = [start] if segment not in used else []
-    while segment not in used:
-        used.add(segment)
-        here = sum(pairs[segment]) - path[-1]
-        path.append(here)
-        if len(at[here]) == 2:
-            segment = next((s for s in at[here] if s not in used), segment)
-    return path
-
-
 def _line(ax: Axes, segments: Array, label: str | None, zorder: float, **look: Any) -> Axes:
     """Polylines over a white casing, so that they stand out against any cell."""
     lines, width = chains(segments), look["linewidth"]
@@ -398,7 +216,7 @@ def plot_boundary(
     >>> plt.close("all")
     """
     ax = _axes(d, ax) if ax is None else ax
-    d = d if isinstance(d, Decision) else decision(_whole(d))
+    d = d if isinstance(d, Decision) else decision(d)
     return _line(ax, d.boundary, label, 4, color=BOUNDARY, linewidth=width)
 
 
@@ -545,110 +363,3 @@ def _panels(count: int, columns: int | None) -> Array:
     for spare in axes[count:]:
         spare.remove()
     return axes[:count]
-
-
-# --- space -----------------------------------------------------------------------------------
-
-
-def plot_surface(
-    p: Partition, ax: Any = None, *, output: int = 0, path: str | Array | None = "boundary",
-    color: str | Array = "code", view: tuple[float, float] = (26, -62), gap: float = 0.45,
-) -> Any:  # fmt: skip
-    """Draw the graph of f, one flat facet a cell, above the partition on the floor.
-
-    Parameters
-    ----------
-    p : Partition
-        A few hundred cells at most: each facet is drawn.
-    ax : Axes3D, optional
-    output : int
-        Which output is the height.
-    path : "boundary", ndarray (n, 2, 2) or None
-        Lines to highlight on the floor and on the graph: the decision boundary, or segments such
-        as ``p.pieces(2, 0)``.  Dotted verticals join them at their ends and turning points.
-    color : str or array (C, 3)
-        ``"code"``, ``"parent"``, ``"none"`` or one colour a cell.
-    view : (float, float)
-        Elevation and azimuth of the eye, in degrees.
-    gap : float
-        Distance from the graph's lowest point to the floor, in heights of the graph.
-
-    Returns
-    -------
-    Axes3D
-
-    Notes
-    -----
-    Paper, Fig. 8 ("a highlighted path linked via a dotted line") and Fig. 12 (App. L); taught in
-    *The partition, layer after layer*.
-
-    Examples
-    --------
-    >>> from splinelib import nets, partition
-    >>> p = partition.partition(nets.mlp([2, 4, 1]), box=((-2, -2), (2, 2)))
-    >>> ax = plot_surface(p)
-    >>> plt.close("all")
-    """
-    if ax is None:
-        with style():
-            ax = plt.figure(figsize=(5.6, 4.9)).add_subplot(projection="3d")
-    ax.computed_zorder = False
-    f = _whole(p).outputs()[:, output]
-    floor = float(f.min() - gap * (np.ptp(f) or 1.0))
-    faces = _faces(p, color)
-    _draw_floor(p, ax, floor, faces)
-    graph = _outlines(p.mesh, np.column_stack([p.vertices, f]))
-    ax.add_collection3d(Poly3DCollection(graph, facecolors=faces, edgecolors=EDGE_NEW,
-                                         linewidths=0.45, zorder=3))  # fmt: skip
-    tone = UNIT
-    if isinstance(path, str):
-        path, tone = decision(p).boundary, BOUNDARY
-    if path is not None:
-        _draw_path(p, ax, path, output, floor, tone)
-    return _frame(p, ax, (floor, float(f.max())), view)
-
-
-def _draw_floor(p: Partition, ax: Any, floor: float, faces: Array) -> None:
-    """The partition, lying on the floor."""
-    flat = np.column_stack([p.vertices, np.full(len(p.vertices), floor)])
-    cells = _outlines(p.mesh, flat)
-    ax.add_collection3d(Poly3DCollection(cells, facecolors=faces, edgecolors="none", zorder=0))
-    old = (p.edge_layer > 0) & (p.edge_layer < p.num_layers)
-    order = np.argsort(~old, kind="stable")  # the newest on top
-    colors = np.where(old[order], EDGE_OLD, EDGE_NEW)
-    lines = Line3DCollection(flat[p.edges[order]], colors=colors, linewidths=0.7, zorder=1)
-    ax.add_collection3d(lines)
-
-
-def _draw_path(p: Partition, ax: Any, path: Array, output: int, floor: float, tone: str) -> None:
-    """The path on the floor and on the graph, dotted verticals from the one to the other."""
-    A, b = (m[:, output] for m in p.affine_maps())
-    for line in chains(path):
-        cell = p.locate((line[1:] + line[:-1]) / 2)
-        cell = np.append(cell, cell[-1])
-        f = (A[cell] * line).sum(axis=1) + b[cell]
-        ax.plot(*line.T, np.full(len(line), floor), color=tone, linewidth=2.2, zorder=2)
-        ax.plot(*line.T, f, color=tone, linewidth=2.6, zorder=5)
-        turns = _turns(line)
-        for (x, y), top in zip(line[turns], f[turns], strict=True):
-            ax.plot([x, x], [y, y], [floor, top], color=tone, linewidth=1.1, linestyle=":",
-                    zorder=4)  # fmt: skip
-
-
-def _turns(line: Array) -> Array:
-    """Whether each point of a polyline is an end of it, or one where its direction changes."""
-    step = np.diff(line, axis=0)
-    step /= np.linalg.norm(step, axis=1, keepdims=True)
-    bend = np.linalg.norm(np.diff(step, axis=0), axis=1) > 1e-3
-    return np.concatenate([[True], bend, [True]])
-
-
-def _frame(p: Partition, ax: Any, z: tuple[float, float], view: tuple[float, float]) -> Any:
-    """A box around everything, seen in parallel projection so that verticals are vertical."""
-    (x0, y0), (x1, y1) = p.box
-    ax.set(xlim=(x0, x1), ylim=(y0, y1), zlim=z)
-    ax.set_box_aspect((x1 - x0, y1 - y0, 0.75 * max(x1 - x0, y1 - y0)), zoom=1.06)
-    ax.set_proj_type("ortho")
-    ax.view_init(*view)
-    ax.set_axis_off()
-    return ax
