@@ -60,8 +60,9 @@ def assemble(
     """
     places, drawn = outline.start[-1], len(segments.chord)
     origin, cell, cycles, start = _trace(outline, chords, segments)
-    nodes = np.unique(np.append(segments.tail, segments.head))
-    inner = np.count_nonzero(nodes >= places)
+    used = np.zeros(len(vertex), dtype=bool)
+    used[segments.tail] = used[segments.head] = True
+    inner = np.count_nonzero(used[places:])
     if len(start) - 1 != len(outline.cells) + drawn - inner:  # V - E + F = 1 in every cell
         raise tangled(layer)
     # every point on an edge makes one edge more
@@ -111,11 +112,14 @@ def _trace(outline: Outline, chords: Chords, segments: Segments):
     # rays around a node follow each other as their targets do, from the outline's next edge on
     turn = target - np.where(origin < places, origin, first[cell])
     turn = np.where(turn < 0, turn + size[cell], turn)
-    order = np.argsort(origin * (size.max() + 1) + turn)
-    clockwise = np.empty_like(order)  # the ray before each ray
+    busy = np.zeros(places + len(origin), dtype=bool)  # nodes with more than one ray
+    busy[origin[places:]] = True
+    rays = np.flatnonzero(busy[origin])
+    order = rays[np.argsort(origin[rays] * (size.max() + 1) + turn[rays])]
+    clockwise = np.arange(len(origin))  # the ray before each ray
     clockwise[order] = np.roll(order, 1)
     starts = np.flatnonzero(np.diff(origin[order], prepend=-1))
-    clockwise[order[starts]] = order[np.append(starts[1:], len(order)) - 1]
+    clockwise[order[starts]] = order[np.append(starts, len(order))[1:] - 1]
     # at the end of a half-edge, take the ray clockwise of the way back
     forward = places + np.arange(drawn)
     backward = forward + drawn

@@ -20,7 +20,7 @@ from splinelib.stages import Stage
 
 Array = np.ndarray
 ROUNDING = 2.0**-44  # a value this much smaller than the terms it is the sum of counts as zero
-BLOCK = 2**20  # numbers in one block of states: small enough for the cache
+BLOCK = 2**17  # numbers in one block of states: small enough for the cache
 
 
 def grow(stages: Sequence[Stage], state: Tensor, corners: Array, memory: float):
@@ -96,7 +96,8 @@ def advance(
         if start >= old:
             block = weights[start - old : stop - old] @ state[:old]
         block = stage.advance(torch.from_numpy(block).to(device))
-        torch.maximum(largest, block.abs().amax(0), out=largest)
+        lowest, highest = torch.aminmax(block, dim=0)
+        largest = torch.maximum(largest, torch.maximum(highest, -lowest))
         result[start:stop] = block.cpu().numpy()
     return result, largest
 

@@ -18,5 +18,5 @@ hypothesis.settings.load_profile("repeatable")
 
 @pytest.fixture(scope="session")
 def in_ci() -> bool:
-    """Whether the continuous integration runs the tests: there nothing may be skipped."""
+    """Whether the continuous integration runs the tests: there a missing browser is a failure."""
     return os.environ.get("CI", "").lower() in {"1", "true", "yes"}

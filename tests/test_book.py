@@ -43,7 +43,7 @@ def test_images_of_a_text(path: Path) -> None:
     assert not complaints, f"{path.name}: {complaints}"
 
 
-@pytest.mark.parametrize("path", ROOT.glob("*.md"), ids=name_of)
+@pytest.mark.parametrize("path", sorted(ROOT.glob("*.md")), ids=name_of)
 def test_local_links_of_a_text(path: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8"))
     local = [link for link in links if "://" not in link and not link.startswith("mailto:")]

@@ -167,7 +167,8 @@ def test_sliders_change_their_picture_by_keyboard(visit: Visit, address: str, en
 
 def test_the_site_opens_from_disk(visit: Visit, site: Path) -> None:
     """What `make book` prints is a file, opened with no server and no network."""
-    visit.page.goto((site / "index.html").as_uri(), wait_until="commit")  # sends on to the first page
+    # index.html only sends on to the first page
+    visit.page.goto((site / "index.html").as_uri(), wait_until="commit")
     visit.page.wait_for_url(f"**/{PAGES[0]}.html")
     chapter = next(p for p in PAGES if (ROOT / f"{p}.ipynb").is_file())
     visit.open((site / f"{chapter}.html").as_uri())
