@@ -112,7 +112,7 @@ def _trace(outline: Outline, chords: Chords, segments: Segments):
     # rays around a node follow each other as their targets do, from the outline's next edge on
     turn = target - np.where(origin < places, origin, first[cell])
     turn = np.where(turn < 0, turn + size[cell], turn)
-    busy = np.zeros(places + len(origin), dtype=bool)  # nodes with more than one ray
+    busy = np.zeros(origin.max() + 1, dtype=bool)  # nodes with more than one ray
     busy[origin[places:]] = True
     rays = np.flatnonzero(busy[origin])
     order = rays[np.argsort(origin[rays] * (size.max() + 1) + turn[rays])]

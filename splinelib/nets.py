@@ -337,6 +337,54 @@ def sawtooth_net(peaks: int = 2, *, dtype: torch.dtype = torch.float64) -> nn.Se
     return _by_hand(hidden, (slope_change[None], torch.zeros_like(k[:1])))
 
 
+def paper_toy() -> nn.Sequential:
+    """Build the book's running example: a 2-6-6-1 ReLU net with hand-checkable weights.
+
+    Returns
+    -------
+    nn.Sequential
+        Maps ``(B, 2)`` to ``(B, 1)``, float64. Look at it on the box ``[-1, 1]^2``: all twelve units
+        draw a line there, the first layer cuts it into 20 cells and both layers into 51, and the
+        decision boundary bends its way across, beside one island.
+
+    Notes
+    -----
+    The shape of the paper's Fig. 1a, whose weights are not published. Ours are multiples of 1/8, so
+    they are exact in floating point and in ``fractions``; they were searched for a legible picture.
+    Taught in *The partition, layer after layer*.
+
+    Examples
+    --------
+    >>> net = paper_toy()
+    >>> net[0].weight[1].tolist(), net[0].bias[1].item()
+    ([0.75, 0.75], 0.25)
+    >>> net(torch.tensor([[0.0, 0.0]], dtype=torch.float64)).item()
+    -0.3125
+    """
+    return _by_hand(*((torch.tensor(w).double(), torch.tensor(b).double()) for w, b in _PAPER_TOY))
+
+
+# Weights (out, in) and biases (out,) of each layer.
+_PAPER_TOY = (
+    (
+        [[1.75, 0], [0.75, 0.75], [0.25, 1.5], [0.25, 1.25], [-1, 1.5], [-1.25, 0.75]],
+        [0.5, 0.25, -1, 0.5, -1, 0.75],
+    ),
+    (
+        [
+            [-0.5, -0.25, 0.75, 0.5, -0.25, 0.25],
+            [-1.25, 0.25, 1.25, 0.25, -0.25, 1],
+            [0.25, 0.75, -1.75, 1.25, -0.75, -0.25],
+            [-0.5, 0.75, 2, -0.25, -0.5, 0.25],
+            [-1.5, 0.75, 2, 0.5, 0.25, 0.5],
+            [-1.75, 0.5, -1.25, -0.5, 0.5, 0.25],
+        ],
+        [0.375, -0.5, -0.75, 0.5, 0.25, -0.25],
+    ),
+    ([[-0.75, -0.25, -0.5, 0.25, 0.5, 0.25]], [0.25]),
+)
+
+
 def _by_hand(*layers: tuple[Tensor, Tensor]) -> nn.Sequential:
     """Build a ReLU net from its weights ``(out, in)`` and biases ``(out,)``, layer by layer."""
     net = mlp([layers[0][0].shape[1], *(len(b) for _, b in layers)], dtype=layers[0][0].dtype)

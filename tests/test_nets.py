@@ -1,9 +1,12 @@
 """splinelib.nets: shapes, reproducible weights, hand-set nets against formulas."""
 
+import itertools
 import math
+from fractions import Fraction
 
 import pytest
 import torch
+from scipy import ndimage
 from torch import nn
 
 from splinelib import data, nets
@@ -149,6 +152,65 @@ def test_the_weights_printed_in_the_paper_miss_the_second_tooth():
     with torch.no_grad():
         net[2].weight.copy_(torch.tensor([printed]))
     assert net(torch.tensor([[4.0], [5.0]], dtype=torch.float64)).flatten().tolist() == [0, -2]
+
+
+def toy_on_a_grid(n=600):
+    """Pre-activations of both layers and the logit of the toy net on an n x n grid of the box."""
+    line = torch.linspace(-1, 1, n + 1, dtype=torch.float64)[:-1] + 1 / n
+    x = torch.cartesian_prod(line, line)
+    net = nets.paper_toy()
+    with torch.no_grad():
+        z1 = net[0](x)
+        z2 = net[:3](x)
+        return z1, z2, net(x).reshape(n, n)
+
+
+def test_toy_weights_are_exact_eighths_and_fresh_each_time():
+    first, second = nets.paper_toy(), nets.paper_toy()
+    assert [tuple(layer.weight.shape) for layer in first[::2]] == [(6, 2), (6, 6), (1, 6)]
+    for p in first.parameters():
+        assert p.dtype == torch.float64
+        assert torch.equal(p * 8, (p * 8).round())
+    with torch.no_grad():
+        first[0].weight.zero_()
+    assert same(second, nets.paper_toy())
+
+
+def test_toy_lines_of_the_first_layer_are_in_general_position():
+    layer = nets.paper_toy()[0]
+    lines = [[*map(Fraction, w), Fraction(b)] for w, b in zip(
+        layer.weight.tolist(), layer.bias.tolist(), strict=True
+    )]  # fmt: skip
+    for (a, b, _), (c, d, _) in itertools.combinations(lines, 2):
+        assert a * d != b * c
+    for p, q, r in itertools.combinations(lines, 3):
+        minors = (q[1] * r[2] - q[2] * r[1], q[2] * r[0] - q[0] * r[2], q[0] * r[1] - q[1] * r[0])
+        assert sum(a * m for a, m in zip(p, minors, strict=True)) != 0
+
+
+def test_toy_has_the_cells_that_its_docstring_promises():
+    z1, z2, _ = toy_on_a_grid()
+    for z in (z1, z2):
+        active = (z > 0).double().mean(0)
+        assert (active > 0.1).all()
+        assert (active < 0.9).all()
+    # The smallest cell covers hundreds of grid points, so the grid sees every code.
+    assert len(torch.unique(z1 > 0, dim=0)) == 20
+    _, sizes = torch.unique(torch.cat([z1, z2], 1) > 0, dim=0, return_counts=True)
+    assert len(sizes) == 51
+    assert sizes.min() > 200
+
+
+def test_toy_boundary_bends_and_encloses_an_island():
+    z1, z2, f = toy_on_a_grid()
+    code = (torch.cat([z1, z2], 1) > 0).long() @ (2 ** torch.arange(12))
+    code = code.reshape(f.shape)
+    positive = f > 0
+    crossed = torch.cat([code[1:][positive[1:] != positive[:-1]],
+                         code[:, 1:][positive[:, 1:] != positive[:, :-1]]])  # fmt: skip
+    assert len(crossed.unique()) >= 12
+    assert 0.3 < positive.double().mean() < 0.7
+    assert ndimage.label(positive)[1] + ndimage.label(~positive)[1] == 3
 
 
 BAD = {
