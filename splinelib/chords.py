@@ -10,7 +10,7 @@ from splinelib.mesh import Mesh, require, tangled
 from splinelib.outline import Ends, Outline, Points, order_within
 
 Array = np.ndarray
-PAIR_BYTES = 200  # peak memory of the arrays for one pair of chords, measured
+PAIR_BYTES = 200  # what two lines that may cross take at the peak
 
 
 class Chords(NamedTuple):

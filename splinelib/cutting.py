@@ -25,7 +25,7 @@ from splinelib.mesh import Mesh, require
 from splinelib.outline import chord_ends, edge_points, refine, signs
 
 Array = np.ndarray
-CELL_BYTES = 600  # peak memory of the arrays for one cell, measured
+CELL_BYTES = 1000  # what a cell takes at the peak, from runs with a million of them
 
 
 def cut(

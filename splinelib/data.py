@@ -11,6 +11,7 @@ import hashlib
 import math
 import os
 import struct
+from numbers import Integral
 from pathlib import Path
 
 import torch
@@ -412,13 +413,13 @@ def _seeded(generator: Generator | None) -> Generator:
 def _whole(**named: int) -> None:
     """Raise unless each named number is whole and at least 1."""
     for name, value in named.items():
-        if not isinstance(value, int) or value < 1:
+        if not isinstance(value, Integral) or value < 1:
             raise ValueError(f"{name} is {value}, but must be a whole number of at least 1")
 
 
 def _halves(n: int, noise: float) -> tuple[int, int]:
     """Check ``n`` and ``noise`` of a set of two classes and return the sizes of the classes."""
-    if not isinstance(n, int) or n < 2 or not 0 <= noise < math.inf:
+    if not isinstance(n, Integral) or n < 2 or not 0 <= noise < math.inf:
         raise ValueError(f"n is {n} and noise {noise}: need a whole n >= 2 and noise of at least 0")
     return n // 2, n - n // 2
 

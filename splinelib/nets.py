@@ -7,6 +7,7 @@ random state is neither read nor changed, and equal arguments give equal network
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -79,7 +80,7 @@ def activation(alpha: float = 0.0) -> nn.Module:
 
 def _whole(name: str, values: Sequence[int], least: int = 1) -> None:
     """Raise unless ``values`` holds at least ``least`` positive whole numbers."""
-    if len(values) < least or not all(isinstance(v, int) and v > 0 for v in values):
+    if len(values) < least or not all(isinstance(v, Integral) and v > 0 for v in values):
         raise ValueError(
             f"{name} is {tuple(values)}, but needs at least {least} whole numbers, each at least 1"
         )
@@ -343,8 +344,8 @@ def paper_toy() -> nn.Sequential:
     Returns
     -------
     nn.Sequential
-        Maps ``(B, 2)`` to ``(B, 1)``, float64. Look at it on the box ``[-1, 1]^2``: all twelve units
-        draw a line there, the first layer cuts it into 20 cells and both layers into 51, and the
+        Maps ``(B, 2)`` to ``(B, 1)``, float64. Look at it on the box ``[-1, 1]^2``: each of the
+        twelve units draws a line there, the first layer makes 17 cells and both layers 51, and the
         decision boundary bends its way across, beside one island.
 
     Notes
@@ -359,7 +360,7 @@ def paper_toy() -> nn.Sequential:
     >>> net[0].weight[1].tolist(), net[0].bias[1].item()
     ([0.75, 0.75], 0.25)
     >>> net(torch.tensor([[0.0, 0.0]], dtype=torch.float64)).item()
-    -0.3125
+    0.09375
     """
     return _by_hand(*((torch.tensor(w).double(), torch.tensor(b).double()) for w, b in _PAPER_TOY))
 
@@ -379,7 +380,7 @@ _PAPER_TOY = (
             [-1.5, 0.75, 2, 0.5, 0.25, 0.5],
             [-1.75, 0.5, -1.25, -0.5, 0.5, 0.25],
         ],
-        [0.375, -0.5, -0.75, 0.5, 0.25, -0.25],
+        [0.375, -0.5, -0.625, 0.5, 0.25, -0.25],
     ),
     ([[-0.75, -0.25, -0.5, 0.25, 0.5, 0.25]], [0.25]),
 )

@@ -78,12 +78,12 @@ class Plane:
         return cls(flat[0], basis, tuple(points.shape[1:]), (flat - flat[0]) @ basis.T)
 
     def embed(self, u: Tensor) -> Tensor:
-        """Points of the input space from their coordinates.  u (B, 2) -> (B, *shape)."""
+        """Points of the input space from their coordinates.  u ``(B, 2)`` -> ``(B, *shape)``."""
         u = torch.as_tensor(u, dtype=torch.float64, device=self.origin.device)
         return (self.origin + u @ self.basis).reshape(-1, *self.shape)
 
     def coordinates(self, x: Tensor) -> Tensor:
-        """Coordinates of the nearest points of the plane.  x (B, *shape) -> (B, 2)."""
+        """Coordinates of the nearest points of the plane.  x ``(B, *shape)`` -> ``(B, 2)``."""
         offset = x.to(self.origin).flatten(1) - self.origin
         return torch.linalg.lstsq(self.basis.T, offset.T).solution.T
 
