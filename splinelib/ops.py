@@ -179,9 +179,18 @@ def _function_op(node: fx.Node, inputs: tuple[str, ...]) -> Op:
     if label in RESHAPINGS or (label in SCALINGS and _scales(node)):
         return Op(node.name, "affine", inputs, apply, lambda *t: apply(*t).abs())
     raise ValueError(
-        f"'{node.name}' calls {label}, which is not piecewise affine here; operations understood: "
-        f"{KNOWN}. For smooth activations see splinelib.soft."
+        f"{_caller(node)} calls {label}, which is not piecewise affine here; operations "
+        f"understood: {KNOWN}. For smooth activations see splinelib.soft."
     )
+
+
+def _caller(node: fx.Node) -> str:
+    """The module whose forward makes a call, for messages."""
+    stack = node.meta.get("nn_module_stack")
+    if not stack:
+        return "the network"
+    path, kind = list(stack.values())[-1]
+    return f"'{path}' ({kind.__name__})"
 
 
 def _scales(node: fx.Node) -> bool:

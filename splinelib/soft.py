@@ -150,7 +150,8 @@ def soften(net: nn.Module, temperature: float) -> nn.Module:
     Returns
     -------
     nn.Module
-        A copy with the same weights, device, type and mode. Max-pooling stays hard.
+        A copy with the same weights, device, type and mode. Max-pooling stays hard. At temperature
+        0 the activations stay as they are, and the copy is piecewise affine.
 
     Raises
     ------
@@ -176,7 +177,8 @@ def soften(net: nn.Module, temperature: float) -> nn.Module:
             f"{type(net).__name__} has no ReLU, LeakyReLU or Abs module to soften: build it with "
             "activation modules, not with calls such as torch.relu"
         )
-    for name, module, alpha in found:
+    _check(temperature)
+    for name, module, alpha in found if temperature > 0 else ():
         owner, _, child = name.rpartition(".")
         setattr(
             parent.get_submodule(owner), child, SoftReLU(temperature, alpha).train(module.training)

@@ -9,6 +9,7 @@ from torch import nn
 
 from splinelib import nets
 from splinelib.affine import affine_map, codes, slopes
+from splinelib.soft import soften
 from splinelib.stages import read
 
 
@@ -179,7 +180,8 @@ BAD = {
     "NaN": (infinite(), "'weight' holds NaN"),
     "wrong size": (nn.Sequential(nn.Linear(3, 1)), r"shape \(2,\) does not fit '_0'"),
     "mixing": (Mixing(), "mixes the inputs of a batch"),
-    "square": (Square(), "calls mul"),
+    "square": (Square(), "the network calls mul"),
+    "softened": (soften(nets.mlp([2, 3, 1]), 0.5), r"'1' \(SoftReLU\) calls sigmoid"),
     "reciprocal": (Reciprocal(), "calls truediv"),
     "branching": (Branching(), "could not be traced"),
     "two inputs": (Two(), "one input tensor"),
