@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 from splinelib.chords import Chords, Meetings, ranges
 from splinelib.mesh import Mesh, tangled
@@ -63,7 +62,8 @@ def assemble(
     used = np.zeros(len(vertex), dtype=bool)
     used[segments.tail] = used[segments.head] = True
     inner = np.count_nonzero(used[places:])
-    if len(start) - 1 != len(outline.cells) + drawn - inner:  # V - E + F = 1 in every cell
+    euler = len(outline.cells) + drawn - inner  # V - E + F = 1 in every cell
+    if len(start) - 1 != euler or len(cycles) != len(origin):
         raise tangled(layer)
     # every point on an edge makes one edge more
     old, rank = ranges(1 + points.count)
@@ -115,30 +115,32 @@ def _trace(outline: Outline, chords: Chords, segments: Segments):
     busy = np.zeros(origin.max() + 1, dtype=bool)  # nodes with more than one ray
     busy[origin[places:]] = True
     rays = np.flatnonzero(busy[origin])
-    order = rays[np.argsort(origin[rays] * (size.max() + 1) + turn[rays])]
+    sorted_rays = csr_array((rays, (origin[rays], turn[rays])), shape=(len(busy), size.max() + 1))
+    order, starts = sorted_rays.data, sorted_rays.indptr[:-1][busy]
     clockwise = np.arange(len(origin))  # the ray before each ray
     clockwise[order] = np.roll(order, 1)
-    starts = np.flatnonzero(np.diff(origin[order], prepend=-1))
-    clockwise[order[starts]] = order[np.append(starts, len(order))[1:] - 1]
+    ends = sorted_rays.indptr[1:][busy] - 1
+    clockwise[order[starts]] = order[ends]
     # at the end of a half-edge, take the ray clockwise of the way back
     forward = places + np.arange(drawn)
     backward = forward + drawn
     after = np.concatenate([clockwise[following], clockwise[backward], clockwise[forward]])
-    return origin, cell, *_cycles(after)
+    # around a convex cell the targets run once around the outline, so one half-edge starts again
+    return origin, cell, *_cycles(after, np.flatnonzero(target[after] < target))
 
 
-def _cycles(after: Array) -> tuple[Array, Array]:
-    """The cycles of a permutation, one after another, and where each starts."""
-    n = len(after)
-    graph = csr_array((np.ones(n, dtype=np.int8), after, np.arange(n + 1)), shape=(n, n))
-    count, label = connected_components(graph, connection="strong")
-    start = np.append(0, np.cumsum(np.bincount(label, minlength=count)))
-    at = np.empty(count, dtype=np.int64)
-    at[label] = np.arange(n)  # one member of each
-    cycles, place, end = np.empty(n, dtype=np.int64), start[:-1].copy(), start[1:]
+def _cycles(after: Array, one: Array) -> tuple[Array, Array]:
+    """The cycles of a permutation that go through given members, one each, and their starts."""
+    size, steps = np.ones(len(one), dtype=np.int64), [(np.arange(len(one)), one)]
+    cycle, at = steps[0]
     while len(at):
-        cycles[place] = at
-        at, place = after[at], place + 1
-        going = place < end
-        at, place, end = at[going], place[going], end[going]
+        at = after[at]
+        going = at != one[cycle]
+        cycle, at = cycle[going], at[going]
+        size[cycle] += 1
+        steps.append((cycle, at))
+    start = np.append(0, np.cumsum(size))
+    cycles = np.empty(start[-1], dtype=np.int64)
+    for step, (cycle, at) in enumerate(steps):
+        cycles[start[cycle] + step] = at
     return cycles, start

@@ -20,6 +20,7 @@ from splinelib.stages import Stage
 
 Array = np.ndarray
 ROUNDING = 2.0**-44  # a value this much smaller than the terms it is the sum of counts as zero
+REUSE = 2**29  # bytes of states from which on memory counts more than the time to grow an array
 BLOCK = 2**17  # numbers in one block of states: small enough for the cache
 
 
@@ -75,18 +76,17 @@ def advance(
 ) -> tuple[Array, Tensor]:
     """States of old and new vertices at the next nonlinearity, and their largest magnitudes.
 
-    state (V, S), weights (new, V) -> (V + new, S'), (S',).  Where the sizes allow it the memory of
-    the old states is used again, so the caller must not look at them any more.
+    state (V, S), weights (new, V) -> (V + new, S'), (S',).  Where they are large and of one size, the
+    memory of the old states is used again, so the caller must not look at them any more.
     """
     old, width, before = len(state), stage.width, state.shape[1]
     rows = old + weights.shape[0]
-    fresh = 8 * rows * width + (0 if width == before else state.nbytes)
-    require(fresh, memory, f"the states of {rows:,} vertices")
-    if width == before:
+    needed = 8 * rows * width
+    reuse = width == before and needed > REUSE
+    require(needed + (0 if reuse else state.nbytes), memory, f"the states of {rows:,} vertices")
+    if reuse:
         state.resize((rows, width), refcheck=False)
-        result = state
-    else:
-        result = np.empty((rows, width))
+    result = state if reuse else np.empty((rows, width))
     largest = torch.zeros(width, dtype=torch.float64, device=device)
     step = max(1, BLOCK // max(width, before, 1))
     # the new vertices first: their states are combinations of old ones, which are overwritten next

@@ -7,7 +7,7 @@ import numpy as np
 from splinelib.mesh import Mesh
 
 Array = np.ndarray
-BLOCK = 2**20  # numbers in one block of a large table: small enough for the cache
+BLOCK = 2**17  # numbers in one block of a large table: small enough for the cache
 
 
 class Signs(NamedTuple):
@@ -71,16 +71,18 @@ class Outline(NamedTuple):
 
 def signs(values: Array, zero: Array) -> Signs:
     """Signs of values (V, K); those within ``zero`` (K,) of zero have none."""
-    step = max(1, BLOCK // values.shape[1])
-    parts = [values[start : start + step] for start in range(0, len(values), step)]
-    positive = np.concatenate([_packed(part > zero) for part in parts])
-    return Signs(positive, np.concatenate([_packed(part < -zero) for part in parts]))
-
-
-def _packed(flags: Array) -> Array:
-    """Pack flags (V, K) into words."""
-    packed = np.packbits(flags, axis=1, bitorder="little")
-    return np.pad(packed, ((0, 0), (0, -packed.shape[1] % 8))).view(np.uint64)
+    rows, columns = values.shape
+    words, step = -(-columns // 64), max(1, BLOCK // columns)
+    packed = np.empty((2, rows, words), dtype=np.uint64)
+    flags = np.zeros((step, 64 * words), dtype=bool)
+    for start in range(0, rows, step):
+        block = values[start : start + step]
+        part = flags[: len(block)]
+        for side, (compare, limit) in enumerate(((np.greater, zero), (np.less, -zero))):
+            compare(block, limit, out=part[:, :columns])
+            bits = np.packbits(part.ravel(), bitorder="little").view(np.uint64)
+            packed[side, start : start + step] = bits.reshape(len(block), words)
+    return Signs(*packed)
 
 
 def _set_bits(words: Array) -> tuple[Array, Array]:
@@ -142,7 +144,8 @@ def chord_ends(mesh: Mesh, sign: Signs, points: Points, crossings: Crossings, wi
 
 def _ends_at_vertices(mesh: Mesh, sign: Signs, width: int) -> Ends:
     """Chord ends at vertices that lie on the line of a switch."""
-    zero = _packed(np.ones((1, width), dtype=bool)) & ~(sign.positive | sign.negative)
+    zero = ~(sign.positive | sign.negative)
+    zero[:, -1] &= np.uint64(2**64 - 1) >> np.uint64(-width % 64)  # bits beyond the last switch
     slot = np.flatnonzero(zero.any(axis=1)[mesh.loop_vertex])
     if not len(slot):
         return Ends(slot, slot, slot)
