@@ -16,7 +16,7 @@ import time
 
 import torch
 
-NETWORKS = ("2-32-32-32-1", "2-128-128-128-1", "2-256-256-256-1", "2-" + "256-" * 8 + "1")
+NETWORKS = ("2-32-32-32-1", "2-128-128-128-1", "2-256-256-256-1", "2-" + "256-" * 7 + "1")
 BOX = ((-1.0, -1.0), (1.0, 1.0))
 QUICK = 2.0  # seconds: runs shorter than this are repeated
 PEER_LIMIT = 1000  # units: networks with more are left to splinelib alone

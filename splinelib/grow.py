@@ -21,7 +21,7 @@ from splinelib.stages import Stage
 Array = np.ndarray
 ROUNDING = 2.0**-44  # a value this much smaller than the terms it is the sum of counts as zero
 REUSE = 2**29  # bytes of states from which on memory counts more than the time to grow an array
-BLOCK = 2**17  # numbers in one block of states: small enough for the cache
+BLOCK = 2**18  # numbers in one block of states: small enough for the cache
 
 
 def grow(stages: Sequence[Stage], state: Tensor, corners: Array, memory: float):

@@ -87,10 +87,12 @@ def signs(values: Array, zero: Array) -> Signs:
 
 def _set_bits(words: Array) -> tuple[Array, Array]:
     """Rows and columns of the set bits, sorted by row."""
-    row, word = np.nonzero(words)
-    flags = np.unpackbits(words[row, word, None].view(np.uint8), axis=1, bitorder="little")
-    which, bit = np.nonzero(flags)
-    return row[which], 64 * word[which] + bit
+    row, word = np.nonzero(words)  # few words have bits, few of their bytes, few of those bits
+    byte_of, byte = np.nonzero(words[row, word].view(np.uint8).reshape(-1, 8))
+    packed = words[row, word].view(np.uint8).reshape(-1, 8)[byte_of, byte]
+    which, bit = np.nonzero(np.unpackbits(packed[:, None], axis=1, bitorder="little"))
+    word, byte = word[byte_of[which]], byte[which]
+    return row[byte_of[which]], 64 * word + 8 * byte + bit
 
 
 def edge_points(mesh: Mesh, values: Array, zero: Array, sign: Signs) -> tuple[Points, Crossings]:
