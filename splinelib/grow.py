@@ -76,8 +76,8 @@ def advance(
 ) -> tuple[Array, Tensor]:
     """States of old and new vertices at the next nonlinearity, and their largest magnitudes.
 
-    state (V, S), weights (new, V) -> (V + new, S'), (S',).  Where they are large and of one size, the
-    memory of the old states is used again, so the caller must not look at them any more.
+    state (V, S), weights (new, V) -> (V + new, S'), (S',).  Where states are large and keep their
+    size, the memory of the old ones is used again: the caller must not look at them any more.
     """
     old, width, before = len(state), stage.width, state.shape[1]
     rows = old + weights.shape[0]
