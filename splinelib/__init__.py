@@ -12,6 +12,7 @@ Import each thing from the room it lives in; lower rooms know nothing of higher 
 ``grow``              the recursion from layer to layer
 ``partition``         the exact partition of a box or slice
 ``boundary``          the decision boundary on it
+``segments``          joining segments into lines, distances to them
 ``viz``, ``explore``  one look for all figures; sliders for a page and for a running kernel
 ====================  =============================================================================
 

@@ -70,7 +70,7 @@ def decision(partition: Partition, memory: float | None = None) -> Decision:
     [[[0.0, -1.0], [0.0, 1.0]]]
     """
     partition.require_all_layers()
-    stages, vertices = partition._stages, partition.vertices
+    stages, vertices = partition.stages, partition.vertices
     states = [states[-2:] for states in states_at(stages, partition.plane, vertices)]
     outputs = torch.cat([last[-1] for last in states]).cpu().numpy()
     before = [last[0] if len(last) == 2 else None for last in states]

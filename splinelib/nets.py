@@ -147,6 +147,51 @@ def mlp(
     return nn.Sequential(*layers[:-1])
 
 
+def by_hand(*layers: tuple[Sequence, Sequence], alpha: float = 0.0) -> nn.Sequential:
+    """Build a network from weights that you give, layer by layer.
+
+    Parameters
+    ----------
+    *layers : (weight (D^l, D^{l-1}), bias (D^l,))
+        Nested lists or tensors, one pair a Linear.
+    alpha : float, in [-1, 1]
+        Leakiness of the activations between them, see :func:`activation`.
+
+    Returns
+    -------
+    nn.Sequential
+        As from :func:`mlp`, in float64.
+
+    Raises
+    ------
+    ValueError
+        If a layer's weight and bias, or two layers in a row, do not fit each other.
+
+    Notes
+    -----
+    For the small examples that every chapter starts with.
+
+    Examples
+    --------
+    >>> net = by_hand(([[1, 0], [0, 1]], [0, 0]), ([[1, 1]], [-1]))  # max(0, x) + max(0, y) - 1
+    >>> net(torch.tensor([[3.0, -2.0]]).double()).item()
+    2.0
+    """
+    pairs = [[torch.as_tensor(v, dtype=torch.float64) for v in layer] for layer in layers]
+    widths = [pairs[0][0].shape[-1], *(len(bias) for _, bias in pairs)]
+    net = mlp(widths, alpha)
+    for number, (linear, pair) in enumerate(zip(net[::2], pairs, strict=True), start=1):
+        for value, given in zip((linear.weight, linear.bias), pair, strict=True):
+            if value.shape != given.shape:
+                raise ValueError(
+                    f"layer {number} has a weight of shape {tuple(pair[0].shape)} and a bias of "
+                    f"shape {tuple(pair[1].shape)}, but comes after {linear.in_features} values: "
+                    f"give a weight ({len(pair[1])}, {linear.in_features}) and its bias"
+                )
+            value.data.copy_(given)
+    return net
+
+
 def residual_mlp(
     width_in: int,
     width: int,
@@ -335,7 +380,7 @@ def sawtooth_net(peaks: int = 2, *, dtype: torch.dtype = torch.float64) -> nn.Se
     slope_change = 2 * (-1) ** (k - 1)
     slope_change[0] = 1
     hidden = (torch.ones_like(k)[:, None], -k)
-    return _by_hand(hidden, (slope_change[None], torch.zeros_like(k[:1])))
+    return by_hand(hidden, (slope_change[None], torch.zeros_like(k[:1])))
 
 
 def paper_toy() -> nn.Sequential:
@@ -362,7 +407,7 @@ def paper_toy() -> nn.Sequential:
     >>> net(torch.tensor([[0.0, 0.0]], dtype=torch.float64)).item()
     0.09375
     """
-    return _by_hand(*((torch.tensor(w).double(), torch.tensor(b).double()) for w, b in _PAPER_TOY))
+    return by_hand(*_PAPER_TOY)
 
 
 # Weights (out, in) and biases (out,) of each layer.
@@ -384,13 +429,3 @@ _PAPER_TOY = (
     ),
     ([[-0.75, -0.25, -0.5, 0.25, 0.5, 0.25]], [0.25]),
 )
-
-
-def _by_hand(*layers: tuple[Tensor, Tensor]) -> nn.Sequential:
-    """Build a ReLU net from its weights ``(out, in)`` and biases ``(out,)``, layer by layer."""
-    net = mlp([layers[0][0].shape[1], *(len(b) for _, b in layers)], dtype=layers[0][0].dtype)
-    with torch.no_grad():
-        for linear, (weight, bias) in zip(net[::2], layers, strict=True):
-            linear.weight.copy_(weight)
-            linear.bias.copy_(bias)
-    return net

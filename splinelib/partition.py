@@ -41,6 +41,10 @@ class Partition:
     layers : tuple of Mesh
         The mesh after each nonlinearity layer, ``layers[0]`` the box itself.  A finer mesh keeps
         the vertex numbers of a coarser one.
+    stages : tuple of Stage
+        The network as it was read.
+    zeros : tuple of Tensor
+        For each nonlinearity layer, up to which magnitude a unit's value counted as zero.
     """
 
     net: nn.Module
@@ -48,8 +52,8 @@ class Partition:
     box: Box
     vertices: Array
     layers: tuple[Mesh, ...]
-    _stages: tuple[Stage, ...]
-    _zeros: tuple[torch.Tensor, ...]
+    stages: tuple[Stage, ...]
+    zeros: tuple[torch.Tensor, ...]
 
     def __repr__(self) -> str:
         return f"Partition({self.num_cells:,} cells, {self.num_layers} layers)"
@@ -133,10 +137,10 @@ class Partition:
     def _codes_at(self, points: Array, layer: int | None = None) -> Array:
         """Codes at points, up to the last layer.  (B, 2) -> (B, K)"""
         numbers = range(self.num_layers) if layer is None else [layer - 1]
-        stages, parts = self._stages[: max(numbers, default=-1) + 1], []
+        stages, parts = self.stages[: max(numbers, default=-1) + 1], []
         for states in states_at(stages, self.plane, points) if stages else []:
             # no cell is thinner than its zero, so a center is looked at more closely than that
-            columns = [stages[n].codes(states[n], self._zeros[n] / 64) for n in numbers]
+            columns = [stages[n].codes(states[n], self.zeros[n] / 64) for n in numbers]
             parts.append(torch.cat(columns, dim=1).cpu().numpy())
         return np.concatenate(parts) if parts else np.empty((len(points), 0), dtype=np.int8)
 
@@ -152,7 +156,7 @@ class Partition:
         directions = torch.cat([self.plane.basis, self.plane.origin[None]])
         parts = [
             affine_map(self.net, self.plane.embed(self.centers[block]), directions)
-            for block in blocks(self._stages, self.num_cells)
+            for block in blocks(self.stages, self.num_cells)
         ]
         A, b = (torch.cat(p).cpu().numpy() for p in zip(*parts, strict=True))
         return A[:, :, :2], b + A[:, :, 2]
@@ -160,14 +164,14 @@ class Partition:
     def outputs(self) -> Array:
         """The network's output at the vertices.  (V, outputs)"""
         self.require_all_layers()
-        parts = [states[-1] for states in states_at(self._stages, self.plane, self.vertices)]
+        parts = [states[-1] for states in states_at(self.stages, self.plane, self.vertices)]
         return torch.cat(parts).cpu().numpy()
 
     def require_all_layers(self) -> None:
         """Raise unless the network is affine on each cell: all its layers must have drawn."""
-        if self.num_layers < len(self._stages) - 1:
+        if self.num_layers < len(self.stages) - 1:
             raise ValueError(
-                f"only {self.num_layers} of {len(self._stages) - 1} layers have drawn this "
+                f"only {self.num_layers} of {len(self.stages) - 1} layers have drawn this "
                 "partition, and the network is not affine on its cells; use the full partition, "
                 "or one of the network cut off after that layer."
             )

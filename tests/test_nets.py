@@ -241,3 +241,14 @@ def test_bad_input_is_named(name):
     call, message = BAD[name]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_by_hand_takes_lists_and_tensors_and_refuses_misfits():
+    net = nets.by_hand(([[1, 0], [0, 1], [1, 1]], [0, 0, -1]), ([[1, 1, -2]], [0]), alpha=-1)
+    x = randn(20, 2)
+    expected = x.abs().sum(1) - 2 * (x.sum(1) - 1).abs()
+    assert torch.allclose(net(x)[:, 0], expected)
+    again = nets.by_hand(*((m.weight.detach(), m.bias.detach()) for m in net[::2]), alpha=-1)
+    assert same(net, again)
+    with pytest.raises(ValueError, match=r"layer 2 has a weight of shape \(1, 2\).*after 3 values"):
+        nets.by_hand(([[1, 0], [0, 1], [1, 1]], [0, 0, -1]), ([[1, 1]], [0]))

@@ -16,6 +16,7 @@ from torch import nn
 from splinelib import nets, viz
 from splinelib.boundary import decision
 from splinelib.partition import Partition, partition
+from splinelib.segments import chains
 from splinelib.viz import look, plane, space
 
 BOX = ((-2, -1), (2, 2))
@@ -272,18 +273,18 @@ def test_a_shuffled_polyline_is_put_together_again(n, random):
     for piece in pieces:
         random.shuffle(piece)
     random.shuffle(pieces)
-    (line,) = viz.chains(pieces)
+    (line,) = chains(pieces)
     assert np.allclose(line if line[0, 0] == 0 else line[::-1], points)
 
 
 def test_loops_junctions_and_nothing():
     corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]])
-    (loop,) = viz.chains(np.stack([corners[:-1], corners[1:]], axis=1))
+    (loop,) = chains(np.stack([corners[:-1], corners[1:]], axis=1))
     assert len(loop) == 5
     assert (loop[0] == loop[-1]).all()
     star = [[[0, 0], [np.cos(a), np.sin(a)]] for a in (0, 2, 4)]
-    assert len(viz.chains(star)) == 3
-    assert viz.chains([]) == viz.chains(np.empty((0, 2, 2))) == []
+    assert len(chains(star)) == 3
+    assert chains([]) == chains(np.empty((0, 2, 2))) == []
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 4)] * 4), max_size=25, unique=True))
@@ -291,7 +292,7 @@ def test_no_piece_is_lost_or_drawn_twice(quads):
     pieces = [(q[:2], q[2:]) for q in quads if q[:2] != q[2:]]
     drawn = [
         tuple(sorted(map(tuple, pair)))
-        for line in viz.chains(pieces)
+        for line in chains(pieces)
         for pair in zip(line[:-1].tolist(), line[1:].tolist(), strict=True)
     ]
     assert sorted(drawn) == sorted(tuple(sorted(piece)) for piece in pieces)

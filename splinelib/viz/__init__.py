@@ -5,7 +5,6 @@ in the whole book, ``BOUNDARY`` (thick, solid) and ``UNIT`` (dashed); cells are 
 their code alone; classes differ by marker as well as by colour.
 """
 
-from splinelib.viz.lines import chains
 from splinelib.viz.look import (
     BOUNDARY,
     CLASSES,
@@ -29,6 +28,6 @@ from splinelib.viz.space import plot_surface
 
 __all__ = [
     "BOUNDARY", "CLASSES", "EDGE_NEW", "EDGE_OLD", "MARKERS", "UNIT",
-    "chains", "code_colors", "plot_boundary", "plot_edges", "plot_layers", "plot_partition",
+    "code_colors", "plot_boundary", "plot_edges", "plot_layers", "plot_partition",
     "plot_pieces", "plot_points", "plot_surface", "style", "use_style",
 ]  # fmt: skip

@@ -13,7 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from splinelib.boundary import Decision, decision
 from splinelib.mesh import Mesh
 from splinelib.partition import Partition
-from splinelib.viz.lines import chains
+from splinelib.segments import chains
 from splinelib.viz.look import BOUNDARY, CLASSES, EDGE_NEW, EDGE_OLD, MARKERS, UNIT, faces, style
 
 Array = np.ndarray

@@ -8,7 +8,7 @@ from mpl_toolkits.mplot3d.art3d import Line3DCollection, Poly3DCollection
 
 from splinelib.boundary import decision
 from splinelib.partition import Partition
-from splinelib.viz.lines import chains
+from splinelib.segments import chains
 from splinelib.viz.look import BOUNDARY, EDGE_NEW, EDGE_OLD, UNIT, faces, style
 from splinelib.viz.plane import outlines
 

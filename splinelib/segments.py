@@ -1,4 +1,4 @@
-"""Join segments into lines."""
+"""Straight segments ``(n, 2, 2)``: join them into lines, measure how far points are from them."""
 
 from collections import defaultdict
 
@@ -51,3 +51,41 @@ def _walk(
         if len(at[here]) == 2:
             segment = next((s for s in at[here] if s not in used), segment)
     return path
+
+
+def distance(points: Array, segments: Array) -> Array:
+    """Distance from each point to the nearest of some segments.
+
+    Parameters
+    ----------
+    points : ndarray (B, 2)
+    segments : ndarray (n, 2, 2)
+        Such as ``p.pieces(layer, unit)`` or a decision's ``boundary``; at least one.
+
+    Returns
+    -------
+    ndarray (B,)
+
+    Raises
+    ------
+    ValueError
+        If there is no segment.
+
+    Notes
+    -----
+    Used for the checks in *The partition, layer after layer* and *The decision boundary is the last
+    spline*.
+
+    Examples
+    --------
+    >>> distance(np.array([[0.0, 1.0], [3.0, 0.0]]), np.array([[[-1.0, 0.0], [1.0, 0.0]]]))
+    array([1., 2.])
+    """
+    if len(segments) == 0:
+        raise ValueError("there are no segments to measure a distance to; give at least one.")
+    start, along = segments[:, 0], segments[:, 1] - segments[:, 0]
+    offset = points[:, None] - start
+    length = (along**2).sum(axis=1)
+    t = (offset * along).sum(axis=2) / np.where(length > 0, length, 1)
+    foot = np.clip(t, 0, 1)[:, :, None] * along
+    return np.linalg.norm(offset - foot, axis=2).min(axis=1)
