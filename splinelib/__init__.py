@@ -19,7 +19,7 @@ Import each thing from the room it lives in; lower rooms know nothing of higher 
 >>> from torch import nn
 >>> from splinelib.partition import partition
 >>> partition(nn.Sequential(nn.Linear(2, 1), nn.ReLU()), box=((-9, -9), (9, 9)))
-Partition(2 cells, 1 layers)
+Partition(2 cells, 1 layer)
 """
 
 __version__ = "0.1.0"

@@ -56,7 +56,9 @@ class Partition:
     zeros: tuple[torch.Tensor, ...]
 
     def __repr__(self) -> str:
-        return f"Partition({self.num_cells:,} cells, {self.num_layers} layers)"
+        cells, layers = self.num_cells, self.num_layers
+        plural = ["" if number == 1 else "s" for number in (cells, layers)]
+        return f"Partition({cells:,} cell{plural[0]}, {layers} layer{plural[1]})"
 
     @property
     def mesh(self) -> Mesh:
@@ -260,7 +262,7 @@ def partition(
     ...     _ = net[0].bias.copy_(torch.tensor([0.0, 0.0, -0.5]))
     >>> p = partition(net, box=((-1, -1), (1, 1)))
     >>> p
-    Partition(7 cells, 1 layers)
+    Partition(7 cells, 1 layer)
     >>> round(float(p.areas.sum()), 9)
     4.0
     """

@@ -14,7 +14,7 @@ import nbformat
 from bookfiles import first_cell
 from nbformat import NotebookNode
 
-VISIBLE_LINES, MEDIAN_LINES = 20, 6
+VISIBLE_LINES, MEDIAN_LINES, WIDTH = 20, 6, 78
 PNG_BYTES, HTML_BYTES, NOTEBOOK_BYTES = 300_000, 900_000, 3_000_000
 ALT_LETTERS = 20
 EXERCISES = range(3, 6)
@@ -218,6 +218,11 @@ def lint_cell_length(nb: NotebookNode) -> list[str]:
         f"{start(c)} shows {n} lines, at most {VISIBLE_LINES}: use splinelib, or tag hide-input"
         for c, n in zip(seen, lengths, strict=True)
         if n > VISIBLE_LINES
+    ]
+    wrong += [
+        f"{start(c)} has a line of more than {WIDTH} characters, which the page cuts off"
+        for c in seen
+        if max(map(len, c.source.splitlines()), default=0) > WIDTH
     ]
     if lengths and statistics.median(lengths) > MEDIAN_LINES:
         wrong.append(f"median {statistics.median(lengths)} lines a cell, at most {MEDIAN_LINES}")

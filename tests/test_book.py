@@ -67,13 +67,11 @@ def test_bibliography_is_sorted_and_has_no_double() -> None:
 
 def test_repository_address_is_the_same_everywhere() -> None:
     address = config()["repository"]["url"]
-    for name in ("pyproject.toml", "CITATION.cff", "README.md"):
-        found = set(
-            re.findall(
-                r"https://github\.com/[\w.-]+/spline-pruning-book", (ROOT / name).read_text()
-            )
-        )
-        assert found <= {address}, f"{name} names {found}, but _config.yml says {address}"
+    owner_and_name = address.removeprefix("https://github.com/")
+    for name in ("pyproject.toml", "CITATION.cff", "README.md", "book/howto.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        found = set(re.findall(r"github(?:\.com)?/([\w.-]+/spline-pruning-book)", text))
+        assert found == {owner_and_name}, f"{name} names {found}, but _config.yml says {address}"
 
 
 def test_no_page_or_module_names_a_folder_of_one_machine() -> None:

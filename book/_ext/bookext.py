@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pybtex.plugin import register_plugin
+from pybtex.style.formatting.plain import Style
+from pybtex.style.labels import BaseLabelStyle
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
@@ -18,6 +22,30 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "django-static-mathjax"  # a PyPI package that carries MathJax's own files
 SOURCE = "mathjax/static/mathjax/es5"
 NEEDED = ("tex-chtml-full.js", "output/chtml/fonts/woff-v2/")
+
+
+class AuthorYearLabels(BaseLabelStyle):
+    """Labels of a list of references that look as the citations in the text do."""
+
+    def format_labels(self, entries: list) -> Iterator[str]:
+        """One label an entry: "Hanin and Rolnick, 2019a"."""
+        for entry in entries:
+            authors = [
+                person.rich_prelast_names + person.rich_last_names
+                for person in entry.persons["author"]
+            ]
+            names = [" ".join(part.render_as("text") for part in parts) for parts in authors]
+            who = f"{names[0]} et al." if len(names) > 2 else " and ".join(names)
+            yield f"{who}, {entry.fields['year']}"
+
+
+class AuthorYear(Style):
+    """Pybtex's plain style with these labels."""
+
+    default_label_style = AuthorYearLabels
+
+
+register_plugin("pybtex.style.formatting", "author_year", AuthorYear)
 
 
 def mathjax_files() -> dict[str, Path]:
