@@ -5,6 +5,7 @@ partition (paper, Eq. 1-4).  This module says which cell an input is in (its cod
 map holds there.  The map is found by carrying it through the layers exactly, not by differences.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -35,13 +36,13 @@ def codes(net: nn.Module, x: Tensor) -> Tensor:
     Parameters
     ----------
     net : nn.Module
-        A piecewise affine network (see ``splinelib.stages``).
+        A piecewise affine network (operations: see ``splinelib.ops``).
     x : Tensor (B, ...)
         Inputs.
 
     Returns
     -------
-    Tensor (B, K), int8
+    Tensor (B, K), int8 (int32 if a window has more than 127 entries)
         One column a unit, in order of evaluation: +1 where its pre-activation is positive and -1
         elsewhere.  The column of a max-pooling window holds the index of the entry that wins.
 
@@ -113,9 +114,8 @@ def affine_map(net: nn.Module, x: Tensor, directions: Tensor | None = None) -> A
     x : Tensor (B, ...)
         Inputs, one region each.
     directions : Tensor (P, D), optional
-        Give ``A`` along these directions of the input space only, so that ``A`` is ``(B, C, P)``
-        and the map holds for ``x = sum_p u_p directions_p`` plus the part of x that they do not
-        move.  By default all D coordinate axes.
+        Give ``A`` along these directions of the input space only: ``A`` is ``(B, C, P)``, and
+        ``f(x) = A u + b`` for ``x = sum_p u_p directions_p``.  By default all D coordinate axes.
 
     Returns
     -------
@@ -140,10 +140,19 @@ def affine_map(net: nn.Module, x: Tensor, directions: Tensor | None = None) -> A
     >>> bool(torch.allclose(affine_map(net, x)(x), net(x), atol=1e-12))
     True
     """
-    stages = read(net, x.shape[1:])
-    x = x.double()
+    _check_inputs(x)
     if directions is None:
         directions = torch.eye(x[0].numel(), dtype=torch.float64, device=x.device)
+    if directions.ndim != 2 or directions.shape[1] != x[0].numel():
+        raise ValueError(
+            f"directions must be (P, {x[0].numel()}) for inputs of shape {tuple(x.shape[1:])}; got "
+            f"{tuple(directions.shape)}."
+        )
+    return map_of(read(net, x.shape[1:]), x.double(), directions)
+
+
+def map_of(stages: Sequence[Stage], x: Tensor, directions: Tensor) -> AffineMap:
+    """``affine_map`` of a network that is read already."""
     seeds = directions.to(x).reshape(-1, 1, *x.shape[1:]).expand(-1, *x.shape)
     maps = torch.cat([torch.zeros_like(x), *seeds])  # rows: the offset, then one a direction
     values = {next(iter(stages[0].live_in)): (x, maps)}
@@ -180,9 +189,19 @@ def _slope(z: Tensor, alpha: float) -> Tensor:
 
 def _states(net: nn.Module, x: Tensor) -> list[tuple[Stage, Tensor]]:
     """Each stage of the network with the state ``(B, S)`` that its switch sees."""
+    _check_inputs(x)
     stages = read(net, x.shape[1:])
     state, seen = x.double().flatten(1), []
     for stage in stages[:-1]:
         state = stage.advance(state)
         seen.append((stage, state))
     return seen
+
+
+def _check_inputs(x: Tensor) -> None:
+    """Raise unless x holds at least one input, of finite numbers."""
+    if x.ndim < 2 or len(x) == 0 or not torch.isfinite(x).all():
+        raise ValueError(
+            f"inputs must be a batch (B, ...) of finite numbers with B >= 1; got shape "
+            f"{tuple(x.shape)}" + ("." if torch.isfinite(x).all() else " with NaN or infinity.")
+        )

@@ -18,7 +18,7 @@ from splinelib.stages import decision_stage
 Array = np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Decision:
     """The decisions of a classifier over a partition.
 
@@ -86,7 +86,7 @@ def decision(partition: Partition, memory: float | None = None) -> Decision:
     vertices = np.concatenate([vertices, weights @ vertices])
     winners = stage.codes(_at_centers(mesh, outputs, weights), zero.max() / 64)
     classes = winners.numpy()[:, 0]
-    classes = (classes > 0).astype(np.int64) if stage.switch.kind == "sign" else classes
+    classes = (classes > 0 if stage.switch.kind == "sign" else classes).astype(np.int64)
     left, right = mesh.edge_cells.T
     border = (left >= 0) & (right >= 0) & (classes[left] != classes[right])
     return Decision(vertices, mesh, classes, vertices[mesh.edges[border]])

@@ -30,6 +30,7 @@ class Meetings(NamedTuple):
     point: Array  # (M,) number of the point
     host: Array  # (I,) one chord through each point
     t: Array  # (I,) and the point's position (1 - t) p + t q on it
+    joined: bool  # whether more than two chords meet in some point
 
 
 def chords_of(mesh: Mesh, outline: Outline, ends: Ends, width: int, layer: int) -> Chords:
@@ -64,12 +65,11 @@ def meetings_of(
     chord, pair, near = chord[order], pair[order], near[order]
     close = np.diff(t[order]) <= np.maximum(near[1:], near[:-1])
     close &= np.diff(chord) == 0
-    two = np.stack([pair[:-1][close], pair[1:][close], chord[1:][close]])
-    meets = _merge(i, j, two, len(p))
+    meets = _merge(i, j, chord, pair, close)
     point = meets[pair]
     keep = np.append(True, (np.diff(chord) != 0) | (np.diff(point) != 0))[: len(chord)]
     _, sample = np.unique(meets, return_index=True)
-    return Meetings(chord[keep], point[keep], i[sample], t[sample])
+    return Meetings(chord[keep], point[keep], i[sample], t[sample], len(sample) < len(i))
 
 
 def _interleaved(chords: Chords, memory: float) -> tuple[Array, Array]:
@@ -85,38 +85,45 @@ def _interleaved(chords: Chords, memory: float) -> tuple[Array, Array]:
     return i[inside], j[inside]
 
 
-def _merge(i: Array, j: Array, close: Array, size: int) -> Array:
+def _merge(i: Array, j: Array, chord: Array, pair: Array, close: Array) -> Array:
     """The number of the point in which chords i and j meet, for each pair (i, j) of chords.
 
-    close (3, n): two pairs that were found to meet at one point, and the chord that they share.
+    ``chord`` and ``pair`` list the meetings along each chord, and ``close`` (one shorter) says
+    which of them seem to be the same point as the next one.  What is one point must stay one:
+    all chords through a point meet there, each with each, and nothing lies between a point and
+    itself.  So points are joined until both hold.
     """
-    count, key = len(i), i * size + j  # sorted
-
-    def find(a: Array, b: Array) -> Array:
-        """The pair (a, b), a < b; -1 if these chords do not meet."""
-        pair = np.minimum(np.searchsorted(key, a * size + b), count - 1)
-        return np.where(key[pair] == a * size + b, pair, -1)
-
-    one, other, shared = close
-    thirds = np.sort([i[one] + j[one] - shared, i[other] + j[other] - shared], axis=0)
-    meet = find(*thirds) >= 0
-    one, other, meets = one[meet], other[meet], np.arange(count)
-    while len(one):
-        graph = csr_array((np.ones(len(one)), (one, other)), shape=(count, count))
+    count, size = len(i), int(chord.max(initial=0)) + 1
+    key, meets = i * size + j, np.arange(len(i))  # key is sorted
+    one, other = pair[:-1][close], pair[1:][close]
+    joined = 0
+    while len(one) > joined:
+        joined = len(one)
+        graph = csr_array((np.ones(joined), (one, other)), shape=(count, count))
         meets = connected_components(graph, directed=False)[1]
-        # all chords through one point meet there, each with each
         several = np.flatnonzero(np.bincount(meets)[meets] > 1)
         through = np.stack([np.tile(meets[several], 2), np.append(i[several], j[several])])
         point, a, b = _each_with_each(*np.unique(through, axis=1))
-        pair = find(a, b)
-        missed = (pair >= 0) & (meets[pair] != point)
-        if not missed.any():
-            break
+        third = np.minimum(np.searchsorted(key, a * size + b), count - 1)
+        missed = (key[third] == a * size + b) & (meets[third] != point)
         member = np.zeros(meets.max() + 1, dtype=np.int64)
         member[meets[several]] = several
-        one = np.append(one, member[point[missed]])
-        other = np.append(other, pair[missed])
+        between = _between(chord, meets[pair])
+        one = np.concatenate([one, member[point[missed]], pair[:-1][between]])
+        other = np.concatenate([other, third[missed], pair[1:][between]])
     return meets
+
+
+def _between(chord: Array, point: Array) -> Array:
+    """Neighbours on a chord that are different points but lie between a point and itself."""
+    spot = chord * (int(point.max(initial=0)) + 1) + point
+    _, first, which = np.unique(spot, return_index=True, return_inverse=True)
+    last = np.zeros(len(first), dtype=np.int64)
+    np.maximum.at(last, which, np.arange(len(spot)))
+    cover = np.zeros(len(spot) + 1, dtype=np.int64)
+    np.add.at(cover, first, 1)
+    np.add.at(cover, last, -1)
+    return (np.cumsum(cover)[: len(spot) - 1] > 0) & (point[1:] != point[:-1])
 
 
 def _each_with_each(group: Array, member: Array) -> tuple[Array, Array, Array]:

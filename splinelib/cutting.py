@@ -84,4 +84,6 @@ def cut(
     vertex = np.append(outline.vertex, made[len(points.t) :])
     if relevant is not None:
         segments = only_relevant(segments, chords, vertex, weights, relevant)
-    return assemble(mesh, points, outline, chords, segments, vertex, layer), weights
+    fine = assemble(mesh, points, outline, chords, segments, vertex, layer)
+    on_edges = len(points.t) < len(crossings.edge) or (ends.rank == 0).any()
+    return replace(fine, joined=bool(mesh.joined or meetings.joined or on_edges)), weights

@@ -58,7 +58,7 @@ def assemble(
     ``vertex`` holds the number of the vertex at each node.
     """
     places, drawn = outline.start[-1], len(segments.chord)
-    origin, cell, cycles, start = _trace(outline, chords, segments)
+    origin, cell, cycles, start = _trace(outline, chords, segments, layer)
     used = np.zeros(len(vertex), dtype=bool)
     used[segments.tail] = used[segments.head] = True
     inner = np.count_nonzero(used[places:])
@@ -93,7 +93,9 @@ def assemble(
     )
 
 
-def _trace(outline: Outline, chords: Chords, segments: Segments):
+def _trace(
+    outline: Outline, chords: Chords, segments: Segments, layer: int
+) -> tuple[Array, Array, Array, Array]:
     """Walk around every new cell along half-edges.
 
     Half-edge r < R runs from place r of an outline to the next place; then all segments forward,
@@ -116,6 +118,8 @@ def _trace(outline: Outline, chords: Chords, segments: Segments):
     busy[origin[places:]] = True
     rays = np.flatnonzero(busy[origin])
     sorted_rays = csr_array((rays, (origin[rays], turn[rays])), shape=(len(busy), size.max() + 1))
+    if len(sorted_rays.data) < len(rays):  # two rays from one node to one place
+        raise tangled(layer)
     order, starts = sorted_rays.data, sorted_rays.indptr[:-1][busy]
     clockwise = np.arange(len(origin))  # the ray before each ray
     clockwise[order] = np.roll(order, 1)

@@ -5,8 +5,9 @@ vertex is the same combination of old vertices as its position, and one matrix p
 brings all vertices to the next nonlinearity.
 """
 
-import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -99,13 +100,19 @@ def advance(
         lowest, highest = torch.aminmax(block, dim=0)
         largest = torch.maximum(largest, torch.maximum(highest, -lowest))
         result[start:stop] = block.cpu().numpy()
+    if not torch.isfinite(largest).all():
+        raise ValueError("the network's values overflow float64 in this box; choose a smaller one.")
     return result, largest
 
 
 def draw(stage: Stage, mesh: Mesh, state: Array, zero: Array, number: int, memory: float):
     """Cut a mesh by the switches of a stage; returns the finer mesh and its new vertices."""
     rows = torch.from_numpy(state)
+    if stage.switch.kind == "max":
+        need = 24 * len(state) * len(stage.pairs)  # the differences, and both their terms
+        require(need, memory, f"{len(stage.pairs):,} pairs of pooled entries at each vertex")
     values = stage.switches(rows).numpy()
+    memory -= values.nbytes if stage.switch.kind == "max" else 0
     if stage.switch.kind == "sign":
         return cut(mesh, values, zero, number, memory)
     scores = stage.scores(rows).numpy()
@@ -114,6 +121,8 @@ def draw(stage: Stage, mesh: Mesh, state: Array, zero: Array, number: int, memor
 
     def relevant(weights: csr_array, tail: Array, head: Array, switch: Array) -> Array:
         """Whether the two entries that tie along a segment are the largest of their window."""
+        points = len(flat) + weights.shape[0]
+        require(16 * points * flat.shape[1], memory, f"the pooled entries of {points:,} vertices")
         at = np.concatenate([flat, weights @ flat])
         i, j = pairs[switch].T
         window = (i // size * size)[:, None] + np.arange(size)
@@ -144,7 +153,12 @@ def blocks(stages: Sequence[Stage], count: int) -> list[slice]:
 
 def free_memory() -> float:
     """Nine tenths of the memory that is free now, in bytes; 4 GB where the system cannot tell."""
-    try:
-        return 0.9 * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 4e9
+    free = []
+    with suppress(OSError, ValueError):  # Linux
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        free.append(1024 * int(lines["MemAvailable"].split()[0]))
+    with suppress(OSError, ValueError):  # a container may hold less than its machine
+        group = Path("/sys/fs/cgroup")
+        limit, used = ((group / f"memory.{name}").read_text() for name in ("max", "current"))
+        free.append(int(limit) - int(used))
+    return 0.9 * min(free, default=4e9)

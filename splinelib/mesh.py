@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 Array = np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mesh:
     """Vertices, edges and cells of a subdivided polygon.
 
@@ -34,6 +34,8 @@ class Mesh:
         First slot of each cell, and H.
     parent : ndarray (C,)
         The cell of the next coarser mesh that each cell is a part of.
+    joined : bool
+        Whether lines that pass each other within rounding were joined in some vertex.
     """
 
     num_vertices: int
@@ -44,6 +46,7 @@ class Mesh:
     loop_edge: Array
     cell_start: Array
     parent: Array
+    joined: bool = False
 
     @property
     def num_cells(self) -> int:
@@ -122,14 +125,14 @@ def straighten(mesh: Mesh, old: int) -> tuple[Mesh, Array]:
     _, sample = np.unique(line, return_index=True)
     thin = Mesh(
         int(keep.sum()), edges, mesh.edge_layer[sample], mesh.edge_unit[sample],
-        loop_vertex, loop_edge, starts, mesh.parent,
+        loop_vertex, loop_edge, starts, mesh.parent, mesh.joined,
     )  # fmt: skip
     return thin, np.flatnonzero(keep)
 
 
 def require(needed: float, memory: float, what: str) -> None:
     """Raise MemoryError, before anything is allocated, if more is needed than may be used."""
-    if needed > memory:
+    if not needed <= memory:
         raise MemoryError(
             f"{what} need {needed / 1e9:.2f} GB and {max(memory, 0) / 1e9:.2f} GB may be used; "
             "choose a smaller box or a smaller network, or give more with memory=."

@@ -10,6 +10,7 @@ three kinds:
 Anything else is refused by name.
 """
 
+import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,8 +42,8 @@ class Op:
     Attributes
     ----------
     name : str
-        The name in the network, such as ``"body.1"``.
-    kind : {"affine", "sign", "max"}
+        Its name in the traced graph.
+    kind : {"affine", "sign", "max", "input", "shape"}
     inputs : tuple of str
         The names of the operations whose results it takes.
     apply : callable
@@ -51,6 +52,8 @@ class Op:
         The same on magnitudes: every weight replaced by its absolute value.  Fed with the largest
         magnitudes of the inputs it gives the size of the terms that are summed into each result,
         hence how far rounding can move it.
+    label : str
+        What messages call it: the path of its module, such as ``"body.1"``, if it has one.
     alpha : float
         Slope of a ``"sign"`` operation where its unit is inactive.
     pool : MaxPool2d, optional
@@ -62,6 +65,7 @@ class Op:
     inputs: tuple[str, ...]
     apply: Callable[..., Tensor]
     bound: Callable[..., Tensor]
+    label: str = ""
     alpha: float = 0.0
     pool: nn.MaxPool2d | None = None
 
@@ -98,8 +102,14 @@ def trace(net: nn.Module) -> list[Op]:
     for op in reversed(ops):
         needed |= set(op.inputs) if op.name in needed else set()
     ops = [op for op in ops if op.name in needed]
-    if [op.kind for op in ops].count("input") != 1:
+    kinds = [op.kind for op in ops]
+    if kinds.count("input") != 1:
         raise ValueError(f"{type(net).__name__} must be a function of one input tensor.")
+    if "shape" in kinds:
+        raise ValueError(
+            f"{type(net).__name__} computes with shapes in a way that is not supported; write "
+            "reshapes as x.flatten(1) or x.view(x.size(0), ...)."
+        )
     return ops
 
 
@@ -112,19 +122,21 @@ def _op(node: fx.Node, modules: dict[str, nn.Module]) -> Op:
         raise ValueError(f"'{node.target}' is used as a bare tensor; put it into a layer.")
     if node.op == "call_module":
         return _module_op(node.target, modules[node.target], node.name, inputs)
+    if node.target in ("size", "dim", getattr, operator.getitem):
+        return Op(node.name, "shape", inputs, lambda *t: None, lambda *t: None)
     return _function_op(node, inputs)
 
 
 def _module_op(label: str, module: nn.Module, name: str, inputs: tuple[str, ...]) -> Op:
     """An operation written as a module of torch.nn."""
     if isinstance(module, (nn.ReLU, nn.LeakyReLU)):
-        return _sign_op(name, inputs, getattr(module, "negative_slope", 0.0))
+        return _sign_op(name, inputs, getattr(module, "negative_slope", 0.0), label)
     if isinstance(module, nn.MaxPool2d):
-        return _max_op(name, inputs, module)
+        return _max_op(name, inputs, module, label)
     if not isinstance(module, AFFINE_MODULES):
         raise ValueError(
-            f"'{label}' is a {type(module).__name__}, which is not piecewise affine here; "
-            f"operations understood: {KNOWN}. For smooth activations see splinelib.soft."
+            f"'{label}' is a {type(module).__name__}, which is not supported; operations "
+            f"understood: {KNOWN}. For smooth activations see splinelib.soft."
         )
     norm = isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d))
     random = isinstance(module, (nn.Dropout, nn.Dropout2d)) and module.p > 0
@@ -134,7 +146,9 @@ def _module_op(label: str, module: nn.Module, name: str, inputs: tuple[str, ...]
             "statistics), where it is no fixed affine map; call net.eval() first."
         )
     positive = {k: -v.abs() if k == "running_mean" else v.abs() for k, v in _numbers(module)}
-    return Op(name, "affine", inputs, module, lambda *t: functional_call(module, positive, t))
+    return Op(
+        name, "affine", inputs, module, lambda *t: functional_call(module, positive, t), label
+    )
 
 
 def _numbers(module: nn.Module) -> list[tuple[str, Tensor]]:
@@ -142,21 +156,23 @@ def _numbers(module: nn.Module) -> list[tuple[str, Tensor]]:
     return [(k, v) for k, v in named if v.is_floating_point()]
 
 
-def _max_op(name: str, inputs: tuple[str, ...], pool: nn.MaxPool2d) -> Op:
+def _max_op(name: str, inputs: tuple[str, ...], pool: nn.MaxPool2d, label: str = "") -> Op:
     if pool.ceil_mode or pool.return_indices:
         raise ValueError(
-            f"'{name}' is a MaxPool2d with ceil_mode or return_indices, which is not understood; "
-            "use padding instead, and leave return_indices off."
+            f"'{label or name}' is a MaxPool2d with ceil_mode or return_indices, which is not "
+            "supported; use padding instead, and leave return_indices off."
         )
-    return Op(name, "max", inputs, pool, pool, pool=pool)
+    return Op(name, "max", inputs, pool, pool, label, pool=pool)
 
 
-def _sign_op(name: str, inputs: tuple[str, ...], alpha: float) -> Op:
+def _sign_op(name: str, inputs: tuple[str, ...], alpha: float, label: str = "") -> Op:
+    if not math.isfinite(alpha):
+        raise ValueError(f"'{label or name}' has slope {alpha}; a finite slope is needed.")
     steep = max(1.0, abs(alpha))
     if alpha == 1.0:  # both slopes alike: no kink
-        return Op(name, "affine", inputs, lambda z: z, lambda z: z)
+        return Op(name, "affine", inputs, lambda z: z, lambda z: z, label)
     activate = F.relu if alpha == 0.0 else lambda z: torch.where(z > 0, z, alpha * z)
-    return Op(name, "sign", inputs, activate, lambda z: steep * z, alpha=alpha)
+    return Op(name, "sign", inputs, activate, lambda z: steep * z, label, alpha=alpha)
 
 
 def _function_op(node: fx.Node, inputs: tuple[str, ...]) -> Op:
@@ -173,14 +189,21 @@ def _function_op(node: fx.Node, inputs: tuple[str, ...]) -> Op:
         return _sign_op(node.name, inputs, float(slope))
     if label in ("max_pool2d", "boolean_dispatch"):
         return _pool_op(node, inputs)
+    if label in ("view", "reshape") and _keeps_batch(node):
+        rest = node.args[2:]
+        return Op(node.name, "affine", inputs[:1], *[lambda t: t.reshape(len(t), *rest)] * 2)
     apply = _with_constants(node, target)
     if label in SUMS:
-        return Op(node.name, "affine", inputs, apply, lambda *t: sum(s.abs() for s in t))
+        constants = [abs(v) for v in node.args if not isinstance(v, fx.Node)]
+        scale, shift = max(1.0, abs(node.kwargs.get("alpha", 1))), sum(constants)
+        return Op(
+            node.name, "affine", inputs, apply, lambda *t: scale * sum(v.abs() for v in t) + shift
+        )
     if label in RESHAPINGS or (label in SCALINGS and _scales(node)):
         return Op(node.name, "affine", inputs, apply, lambda *t: apply(*t).abs())
     raise ValueError(
-        f"{_caller(node)} calls {label}, which is not piecewise affine here; operations "
-        f"understood: {KNOWN}. For smooth activations see splinelib.soft."
+        f"{_caller(node)} calls {label}, which is not supported; operations understood: {KNOWN}. "
+        "For smooth activations see splinelib.soft."
     )
 
 
@@ -191,6 +214,14 @@ def _caller(node: fx.Node) -> str:
         return "the network"
     path, kind = list(stack.values())[-1]
     return f"'{path}' ({kind.__name__})"
+
+
+def _keeps_batch(node: fx.Node) -> bool:
+    """Whether a reshape is written ``x.view(x.size(0), ...)`` or ``x.view(x.shape[0], ...)``."""
+    sizes = node.args[1:]
+    first = sizes[0] if sizes else None
+    constant = not any(isinstance(size, fx.Node) for size in sizes[1:])
+    return isinstance(first, fx.Node) and first.target in ("size", operator.getitem) and constant
 
 
 def _scales(node: fx.Node) -> bool:

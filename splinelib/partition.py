@@ -14,17 +14,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from splinelib.affine import affine_map
+from splinelib.affine import map_of
 from splinelib.grow import blocks, free_memory, grow, states_at
-from splinelib.mesh import Mesh
+from splinelib.mesh import Mesh, tangled
 from splinelib.plane import Plane
-from splinelib.stages import Stage, read
+from splinelib.stages import Stage, frozen, read
 
 Array = np.ndarray
 Box = tuple[tuple[float, float], tuple[float, float]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Partition:
     """A piece of a plane, cut into the cells on which a network is affine.
 
@@ -33,7 +33,7 @@ class Partition:
     Attributes
     ----------
     net : nn.Module
-        The network.
+        A float64 copy of the network, as it was when the partition was drawn.
     plane : Plane
         Where the coordinates live in the input space.
     box : ((xmin, ymin), (xmax, ymax))
@@ -134,17 +134,21 @@ class Partition:
             +1 where the unit is active in the cell and -1 where it is not (or is zero throughout);
             for a max-pooling window, the index of the entry that wins.
         """
-        return self._codes_at(self.centers, layer)
+        if layer is not None and not 1 <= layer <= self.num_layers:
+            raise ValueError(f"layer must be 1 to {self.num_layers}; got {layer}.")
+        columns, cell = [], np.arange(self.num_cells)
+        for number in range(self.num_layers, 0, -1):
+            if layer in (None, number):
+                # asked where the layer has just drawn: no cell of its mesh is thinner than its zero
+                columns.append(self._codes_at(self.after(number).centers, number)[cell])
+            cell = self.layers[number].parent[cell]
+        return np.concatenate(columns[::-1], axis=1) if columns else np.empty((1, 0), np.int8)
 
-    def _codes_at(self, points: Array, layer: int | None = None) -> Array:
-        """Codes at points, up to the last layer.  (B, 2) -> (B, K)"""
-        numbers = range(self.num_layers) if layer is None else [layer - 1]
-        stages, parts = self.stages[: max(numbers, default=-1) + 1], []
-        for states in states_at(stages, self.plane, points) if stages else []:
-            # no cell is thinner than its zero, so a center is looked at more closely than that
-            columns = [stages[n].codes(states[n], self.zeros[n] / 64) for n in numbers]
-            parts.append(torch.cat(columns, dim=1).cpu().numpy())
-        return np.concatenate(parts) if parts else np.empty((len(points), 0), dtype=np.int8)
+    def _codes_at(self, points: Array, layer: int) -> Array:
+        """Codes of one layer at points.  (B, 2) -> (B, K)"""
+        stage, zero = self.stages[layer - 1], self.zeros[layer - 1] / 64
+        states = states_at(self.stages[:layer], self.plane, points)
+        return torch.cat([stage.codes(state[-1], zero) for state in states]).cpu().numpy()
 
     def affine_maps(self) -> tuple[Array, Array]:
         """The map ``f = A u + b`` of each cell, u being coordinates in the plane.
@@ -157,7 +161,7 @@ class Partition:
         self.require_all_layers()
         directions = torch.cat([self.plane.basis, self.plane.origin[None]])
         parts = [
-            affine_map(self.net, self.plane.embed(self.centers[block]), directions)
+            map_of(self.stages, self.plane.embed(self.centers[block]), directions)
             for block in blocks(self.stages, self.num_cells)
         ]
         A, b = (torch.cat(p).cpu().numpy() for p in zip(*parts, strict=True))
@@ -180,11 +184,16 @@ class Partition:
 
     def locate(self, points: Array) -> Array:
         """The cell that each point ``(B, 2)`` is in, -1 outside the box; on a border, either."""
-        points = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+        points = np.asarray(points, dtype=np.float64)
+        if points.ndim != 2 or points.shape[1] != 2 or np.isnan(points).any():
+            raise ValueError(f"points must be (B, 2) numbers, no NaN; got shape {points.shape}.")
         low, high = np.array(self.box)
         found = np.full(len(points), -1)
         inside = np.flatnonzero(((points >= low) & (points <= high)).all(axis=1))
-        for n, code in zip(inside, self._codes_at(points[inside]), strict=True):
+        layers = range(1, self.num_layers + 1) if len(inside) else ()
+        columns = [self._codes_at(points[inside], layer) for layer in layers]
+        codes = np.concatenate(columns, axis=1) if columns else np.empty((len(inside), 0), np.int8)
+        for n, code in zip(inside, codes, strict=True):
             cell = self._cell_of_code.get(code.tobytes())
             found[n] = self._deepest(points[n]) if cell is None else cell  # None: on a border
         return found
@@ -229,7 +238,7 @@ def partition(
     Parameters
     ----------
     net : nn.Module
-        A piecewise affine network (operations: see ``splinelib.stages``), in eval mode.
+        A piecewise affine network (operations: see ``splinelib.ops``), in eval mode.
     box : ((xmin, ymin), (xmax, ymax)), optional
         In coordinates of the plane.  By default the box around the points of ``Plane.through``.
     plane : Plane, optional
@@ -247,6 +256,8 @@ def partition(
         If the network is not piecewise affine, or the box or plane does not fit it.
     MemoryError
         If the partition needs more memory than is given.
+    ArithmeticError
+        If lines come so close to each other that float64 cannot tell how they lie.
 
     Notes
     -----
@@ -267,25 +278,43 @@ def partition(
     4.0
     """
     plane = Plane(torch.zeros(2), torch.eye(2), (2,)) if plane is None else plane
-    device = next((w.device for w in net.parameters()), torch.device("cpu"))
-    plane = replace(
-        plane, origin=plane.origin.to(device).double(), basis=plane.basis.to(device).double()
-    )
     box = _checked(plane.box() if box is None else box)
+    net = frozen(net)
+    plane = plane.to(next((w.device for w in net.parameters()), torch.device("cpu")))
     stages = tuple(read(net, plane.shape))
     (x0, y0), (x1, y1) = box
     corners = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
     memory = free_memory() if memory is None else memory
     vertices, layers, zeros = grow(stages, plane.embed(corners).flatten(1), corners, memory)
-    return Partition(net, plane, box, vertices, layers, stages, zeros)
+    drawn = Partition(net, plane, box, vertices, layers, stages, zeros)
+    if drawn.mesh.joined:
+        _check_codes(drawn)
+    return drawn
+
+
+def _check_codes(drawn: Partition) -> None:
+    """Raise unless the pieces of every cell have different codes.
+
+    Where lines were joined in one point, a cell may be left that is smaller than what they were
+    moved by, and an input in its middle is in another region.
+    """
+    for number in range(1, drawn.num_layers + 1):
+        parent = drawn.layers[number].parent[:, None]
+        rows = np.concatenate([parent, drawn.after(number).codes(number)], axis=1)
+        if len(np.unique(rows, axis=0)) < len(rows):
+            raise tangled(number)
 
 
 def _checked(box: Box) -> Box:
     """The box as floats, if it is one."""
-    low, high = (tuple(float(v) for v in corner) for corner in box)
-    if not (np.isfinite([*low, *high]).all() and low[0] < high[0] and low[1] < high[1]):
+    try:
+        (x0, y0), (x1, y1) = ((float(v) for v in corner) for corner in box)
+        right = np.isfinite([x0, y0, x1, y1]).all() and x0 < x1 and y0 < y1
+    except (TypeError, ValueError):
+        right = False
+    if not right:
         raise ValueError(
-            f"box must be ((xmin, ymin), (xmax, ymax)) with finite xmin < xmax and ymin < ymax; "
+            "box must be ((xmin, ymin), (xmax, ymax)) with finite xmin < xmax and ymin < ymax; "
             f"got {box}."
         )
-    return low, high
+    return (x0, y0), (x1, y1)

@@ -12,9 +12,11 @@ Taught in *Smooth activations*.
 import copy
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from splinelib.nets import Abs
+
+HARD = ("relu", "leaky_relu", "abs")  # activations that may be called as functions
 
 
 def _check(temperature: float) -> None:
@@ -156,8 +158,8 @@ def soften(net: nn.Module, temperature: float) -> nn.Module:
     Raises
     ------
     ValueError
-        If the temperature is negative or NaN, or the network has no such module (for instance
-        because it calls ``torch.relu`` as a function).
+        If the temperature is negative or NaN, the network has no such module, or it calls an
+        activation as a function (``torch.relu``), which would stay hard.
 
     Examples
     --------
@@ -178,6 +180,7 @@ def soften(net: nn.Module, temperature: float) -> nn.Module:
             "activation modules, not with calls such as torch.relu"
         )
     _check(temperature)
+    _refuse_calls(parent["net"])
     for name, module, alpha in found if temperature > 0 else ():
         owner, _, child = name.rpartition(".")
         setattr(
@@ -190,7 +193,25 @@ def _leakiness(module: nn.Module) -> float | None:
     """Return the slope of the inactive side, or None if the module is no (leaky) ReLU or Abs."""
     if isinstance(module, nn.LeakyReLU):
         return module.negative_slope
-    return 0.0 if type(module) is nn.ReLU else -1.0 if isinstance(module, Abs) else None
+    return 0.0 if isinstance(module, nn.ReLU) else -1.0 if isinstance(module, Abs) else None
+
+
+def _refuse_calls(net: nn.Module) -> None:
+    """Raise if a forward calls an activation as a function: it would stay hard."""
+    try:
+        nodes = fx.symbolic_trace(nn.Sequential(net)).graph.nodes
+    except Exception:  # noqa: BLE001 - what cannot be traced cannot be looked into
+        return
+    for node in nodes:
+        label = getattr(node.target, "__name__", str(node.target)).rstrip("_")
+        if node.op not in ("call_function", "call_method") or label not in HARD:
+            continue
+        stack = list((node.meta.get("nn_module_stack") or {}).values())
+        if not stack or not issubclass(stack[-1][1], Abs):
+            raise ValueError(
+                f"a forward calls {label} as a function, which soften cannot replace: use a module "
+                "(nn.ReLU, nn.LeakyReLU or nets.Abs) instead"
+            )
 
 
 def region_probabilities(z: Tensor, temperature: float, codes: Tensor) -> Tensor:

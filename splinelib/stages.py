@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from splinelib.ops import Op, trace
 
+ROWS = 4  # inputs on which a network is tried when it is read
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -83,10 +85,15 @@ class Stage:
         return z[self.pairs[:, 0]] + z[self.pairs[:, 1]]
 
     def codes(self, rows: Tensor, zero: float | Tensor = 0.0) -> Tensor:
-        """Code of each unit: +1 active, -1 not; for max, the winning entry.  -> (B, n) int8."""
+        """Code of each unit: +1 active, -1 not; for max, the winning entry.  rows (B, S) -> (B, n).
+
+        int8, or int32 for windows of more than 127 entries.  Values up to ``zero`` are zero, and of
+        entries that tie the first wins.
+        """
         z = self.scores(rows)
         if self.switch.kind == "max":
-            return (z >= z.amax(2, keepdim=True) - zero).to(torch.int8).argmax(2).to(torch.int8)
+            wins = (z >= z.amax(2, keepdim=True) - zero).to(torch.int8).argmax(2)
+            return wins.to(torch.int8 if z.shape[2] < 128 else torch.int32)
         return torch.where(z > zero, 1, -1).to(torch.int8)
 
 
@@ -96,7 +103,7 @@ def read(net: nn.Module, shape: Sequence[int]) -> list[Stage]:
     Parameters
     ----------
     net : nn.Module
-        Built of the operations listed at the head of this module.  It is copied to float64, never
+        Built of the operations listed in ``splinelib.ops``.  It is copied to float64, never
         changed.
     shape : sequence of int
         The shape of one input, without the batch dimension.
@@ -110,8 +117,9 @@ def read(net: nn.Module, shape: Sequence[int]) -> list[Stage]:
     Raises
     ------
     ValueError
-        For an operation that is not piecewise affine, a network that cannot be traced, BatchNorm
-        or Dropout in training mode, weights that are not finite, or an input of the wrong shape.
+        For an operation that is not supported, a network that cannot be traced, BatchNorm or
+        Dropout in training mode, weights that are not finite, an input of the wrong shape, or a
+        network whose output is not what its operations give (in-place changes that are read again).
 
     Notes
     -----
@@ -123,12 +131,26 @@ def read(net: nn.Module, shape: Sequence[int]) -> list[Stage]:
     >>> [stage.switch.kind if stage.switch else "output" for stage in stages]
     ['sign', 'output']
     """
-    net = copy.deepcopy(net).double()
+    net = frozen(net)
     for name, value in (*net.named_parameters(), *net.named_buffers()):
-        value.requires_grad_(False)
         if not torch.isfinite(value).all():
             raise ValueError(f"'{name}' holds NaN or infinite numbers; finite weights are needed.")
-    return _cut(trace(net), net, tuple(shape))
+    ops = trace(net)
+    values = _run_once(ops, net, tuple(shape))
+    return _cut(ops, {name: value.shape[1:] for name, value in values.items()})
+
+
+def frozen(net: nn.Module) -> nn.Module:
+    """A float64 copy of a network, without gradients; the network itself stays as it is."""
+    # tensors that pruning or weight norm computed cannot be copied as they are
+    memo = {
+        id(value): value.detach().clone()
+        for module in net.modules()
+        for value in vars(module).values()
+        if isinstance(value, Tensor)
+    }
+    net = copy.deepcopy(net, memo).double()
+    return net.requires_grad_(False)
 
 
 def decision_stage(last: Stage) -> Stage:
@@ -142,12 +164,11 @@ def decision_stage(last: Stage) -> Stage:
     return Stage(last.ops, last.live_in, last.live_out, switch, _pairs(switch, shape))
 
 
-def _cut(ops: list[Op], net: nn.Module, shape: tuple[int, ...]) -> list[Stage]:
+def _cut(ops: list[Op], shapes: dict[str, torch.Size]) -> list[Stage]:
     """Cut the list of operations at its nonlinearities."""
     source, body = ops[0], ops[1:]
-    shapes = _shapes(source, body, net, shape)
     cuts = [i for i, op in enumerate(body) if op.kind != "affine"] + [len(body)]
-    stages, start, live = [], 0, {source.name: torch.Size(shape)}
+    stages, start, live = [], 0, {source.name: shapes[source.name]}
     for cut in cuts:
         needed = {name for op in body[cut:] for name in op.inputs}
         made = [source, *body[:cut]]
@@ -160,25 +181,49 @@ def _cut(ops: list[Op], net: nn.Module, shape: tuple[int, ...]) -> list[Stage]:
     return stages
 
 
-def _shapes(source: Op, body: list[Op], net: nn.Module, shape: tuple[int, ...]) -> dict:
-    """The shape of every value, found by running the network once on two inputs."""
-    device = next((p.device for p in net.parameters()), torch.device("cpu"))
-    values = {source.name: torch.zeros(2, *shape, dtype=torch.float64, device=device)}
-    for op in body:
+def _run_once(ops: list[Op], net: nn.Module, shape: tuple[int, ...]) -> dict[str, Tensor]:
+    """Every value of the network at a few inputs; the operations must give what it gives."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(ROWS, *shape, dtype=torch.float64, generator=draw)
+    x = x.to(next((p.device for p in net.parameters()), x.device))
+    values = {ops[0].name: x}
+    for op in ops[1:]:
+        inputs = [values[name] for name in op.inputs]
         try:
-            value = op.apply(*(values[name] for name in op.inputs))
-        except (RuntimeError, ValueError) as error:
+            value = values[op.name] = op.apply(*inputs)
+            fits = value.ndim > 0 and len(value) == ROWS
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
             raise ValueError(
-                f"an input of shape {shape} does not fit '{op.name}' ({error}); give inputs of the "
-                "shape that the network takes, without the batch dimension."
+                f"an input of shape {shape} does not fit '{op.label or op.name}' ({error}); give "
+                "inputs of the shape that the network takes, without the batch dimension."
             ) from error
-        if len(value) != 2:
+        if not fits:
             raise ValueError(
-                f"'{op.name}' mixes the inputs of a batch: it makes {tuple(value.shape)} of two "
-                "inputs. Keep the batch dimension first in every reshape."
+                f"'{op.name}' mixes the inputs of a batch: it makes {tuple(value.shape)} of {ROWS} "
+                "inputs. Keep the batch dimension first in every step."
             )
-        values[op.name] = value
-    return {name: value.shape[1:] for name, value in values.items()}
+        if not torch.isfinite(value).all():
+            raise ValueError(
+                f"'{op.label or op.name}' overflows float64; smaller weights are needed."
+            )
+        if op.kind == "affine" and not _is_affine(op, inputs, value):
+            raise ValueError(
+                f"'{op.label or op.name}' is not an affine map, as it would have to be."
+            )
+    found, expected = values[ops[-1].name], net(x.clone())
+    if not torch.allclose(found, expected, rtol=1e-6, atol=1e-9 * float(expected.abs().max())):
+        raise ValueError(
+            f"{type(net).__name__} does not give what the operations read from it give. It may "
+            "change a value in place and read it again: write such steps out of place."
+        )
+    return values
+
+
+def _is_affine(op: Op, inputs: list[Tensor], value: Tensor) -> bool:
+    """Whether the image of the midpoint of two inputs is the midpoint of their images."""
+    middle = op.apply(*((z[:1] + z[1:2]) / 2 for z in inputs))
+    size = float(value.abs().max()) + 1e-300
+    return bool(((value[:1] + value[1:2]) / 2 - middle).abs().max() <= 1e-6 * size)
 
 
 def _pairs(switch: Op, shape: torch.Size) -> Tensor | None:

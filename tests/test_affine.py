@@ -6,6 +6,7 @@ import pytest
 import torch
 import torchvision
 from torch import nn
+from torch.nn.utils import prune
 
 from splinelib import nets
 from splinelib.affine import affine_map, codes, slopes
@@ -156,6 +157,41 @@ class Branching(nn.Module):
         return x if x.sum() > 0 else -x
 
 
+class ReadsAgain(nn.Module):
+    """A pre-activation block whose in-place ReLU changes what the shortcut reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.act, self.body = nn.ReLU(inplace=True), nn.Linear(2, 2)
+
+    def forward(self, x):
+        return x + self.body(self.act(x))
+
+
+class Statement(nn.Module):
+    def forward(self, x):
+        y = x + 1
+        y.mul_(2)
+        return y
+
+
+class Floor(nn.Module):
+    def forward(self, x):
+        return torch.div(x, 0.3, rounding_mode="floor")
+
+
+class View(nn.Module):
+    """The usual way to flatten."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = torch.relu(self.body(x.view(x.size(0), -1)))
+        return x.view(x.shape[0], 3)
+
+
 class Two(nn.Module):
     def forward(self, x, y):
         return x + y
@@ -178,11 +214,15 @@ BAD = {
         "running statistics",
     ),
     "NaN": (infinite(), "'weight' holds NaN"),
-    "wrong size": (nn.Sequential(nn.Linear(3, 1)), r"shape \(2,\) does not fit '_0'"),
+    "wrong size": (nn.Sequential(nn.Linear(3, 1)), r"shape \(2,\) does not fit '0'"),
     "mixing": (Mixing(), "mixes the inputs of a batch"),
     "square": (Square(), "the network calls mul"),
     "softened": (soften(nets.mlp([2, 3, 1]), 0.5), r"'1' \(SoftReLU\) calls sigmoid"),
     "reciprocal": (Reciprocal(), "calls truediv"),
+    "read again in place": (ReadsAgain(), "change a value in place"),
+    "in-place statement": (Statement(), "change a value in place"),
+    "floor division": (Floor(), "not an affine map"),
+    "slope": (nn.Sequential(nn.LeakyReLU(float("nan"))), "finite slope"),
     "branching": (Branching(), "could not be traced"),
     "two inputs": (Two(), "one input tensor"),
     "ceil mode": (nn.Sequential(nn.MaxPool2d(2, ceil_mode=True)), "ceil_mode"),
@@ -194,3 +234,20 @@ def test_bad_networks_are_refused_by_name(name):
     net, message = BAD[name]
     with pytest.raises(ValueError, match=message):
         affine_map(net, torch.zeros(1, 2))
+
+
+def test_reshapes_by_size_and_pruned_layers():
+    net, x = View().double(), normal(5, 2, 2)
+    assert torch.allclose(affine_map(net, x)(x), net(x), atol=1e-12)
+    pruned = nets.mlp([3, 6, 2])
+    prune.random_unstructured(pruned[0], "weight", 0.5)
+    y = normal(4, 3)
+    assert torch.allclose(affine_map(pruned, y)(y), pruned(y), atol=1e-12)
+    assert (affine_map(pruned, y).A != affine_map(nets.mlp([3, 6, 2]), y).A).any()
+
+
+@pytest.mark.parametrize("x", [torch.zeros(0, 3), torch.tensor([[0, 0, float("nan")]])])
+def test_inputs_must_be_there_and_finite(x):
+    for call in (affine_map, codes, slopes):
+        with pytest.raises(ValueError, match="batch"):
+            call(nets.mlp([3, 4, 1]), x)

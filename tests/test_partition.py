@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from exact import cells, linear
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -149,6 +149,38 @@ def test_degenerate_networks_are_counted_exactly(name, alpha):
     assert p.num_cells == len(cells(steps, BOX))
 
 
+@given(st.integers(0, 10**6), st.floats(-14, -6), st.integers(3, 6))
+@example(seed=0, power=-12.0, lines=5)
+def test_almost_concurrent_lines_are_right_or_refused(seed, power, lines):
+    """Offsets down to rounding: an answer holds all invariants, or there is a clear error."""
+    rng = np.random.default_rng(seed)
+    turn = rng.uniform(0, np.pi, lines)
+    first = np.stack([np.cos(turn), np.sin(turn)], axis=1).tolist()
+    second = rng.integers(-2, 3, (2, lines)).tolist()
+    offsets = (10**power * rng.standard_normal(lines)).tolist()
+    net, _ = mlp_of([(first, offsets), (second, [0, 0])], 0.0)
+    check_or_refused(net, BOX)
+
+
+@pytest.mark.parametrize("half", [1e-6, 1e6, 1e8, 1e12])
+def test_boxes_of_any_size_are_right_or_refused(half):
+    for seed in range(4):
+        net = nets.mlp([2, 16, 16, 1], generator=seeded(seed))
+        p = check_or_refused(net, ((-half, -half), (half, half)))
+        assert p is not None or half > 1e6
+
+
+def check_or_refused(net, box):
+    try:
+        p = partition(net, box)
+    except ArithmeticError:
+        return None
+    assert len(p.vertices) - len(p.edges) + p.num_cells == 1
+    assert len(np.unique(p.codes(), axis=0)) == p.num_cells
+    assert p.areas.min() >= 0
+    return p
+
+
 def test_many_lines_through_one_point():
     turns = torch.arange(24) * torch.pi / 24
     layer = nn.Linear(2, 24).double()
@@ -241,6 +273,48 @@ def test_images_on_a_slice_are_counted_exactly(name):
     assert p.num_cells == len(cells([embed, *steps_of(net, (1, 4, 4))], p.box))
 
 
+@given(st.sampled_from(sorted(CHAINS)), st.integers(0, 10**6))
+@settings(max_examples=15)
+def test_random_chains_of_layers_are_counted_exactly(name, seed):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        net = rounded(CHAINS[name](), bits=2)
+    points = (normal(3, 1, 4, 4, seed=seed) * 4).round() / 4
+    plane = Plane(points[0].flatten(), (points[1:] - points[0]).flatten(1), (1, 4, 4))
+    p = partition(net, BOX, plane)
+    embed = ("linear", plane.basis.T.tolist(), plane.origin.tolist())
+    assert p.num_cells == len(cells([embed, *steps_of(net, (1, 4, 4))], BOX))
+
+
+def test_windows_of_many_entries():
+    """More entries than a byte can count, two of which win."""
+    for size, winners in ((200, (150, 180)), (400, (100, 356))):
+        layer = nn.Linear(2, size).double()
+        with torch.no_grad():
+            layer.weight.zero_()
+            layer.bias.fill_(-5)
+            for winner, slope in zip(winners, (1, -1), strict=True):
+                layer.weight[winner, 0], layer.bias[winner] = slope, 0
+        d = decision(partition(layer, BOX))
+        assert sorted(d.classes) == sorted(winners)
+        side = int(size**0.5)
+        if side**2 == size:
+            pool = nn.Sequential(layer, nn.Unflatten(1, (1, side, side)), nn.MaxPool2d(side))
+            p = partition(nn.Sequential(pool, nn.Flatten()), BOX)
+            assert sorted(p.codes()[:, 0]) == sorted(winners)
+
+
+def test_a_partition_stays_when_the_network_goes_on_training():
+    net = nets.mlp([2, 6, 1], generator=seeded(2))
+    p = partition(net, BOX)
+    before = p.affine_maps(), p.outputs(), p.codes()
+    with torch.no_grad():
+        net[0].weight.mul_(-2)
+    after = p.affine_maps(), p.outputs(), p.codes()
+    assert all((a == b).all() for a, b in zip(before[0], after[0], strict=True))
+    assert all((a == b).all() for a, b in zip(before[1:], after[1:], strict=True))
+
+
 def test_residual_network_is_counted_exactly():
     class Net(nn.Module):
         def __init__(self):
@@ -308,7 +382,10 @@ def test_after_is_the_partition_of_the_first_layers():
     for layer, depth in ((1, 2), (2, 4)):
         alone = partition(net[:depth], BOX)
         assert p.after(layer).num_cells == alone.num_cells
-        assert (p.after(layer).codes() == p.codes()[:, : 6 * layer][0]).any()
+        cell = np.arange(p.num_cells)
+        for mesh in p.layers[:layer:-1]:
+            cell = mesh.parent[cell]
+        assert (p.codes()[:, : 6 * layer] == p.after(layer).codes()[cell]).all()
         assert np.allclose(p.after(layer).vertices, alone.vertices)
     with pytest.raises(ValueError, match="0 to 2; got 3"):
         p.after(3)
@@ -330,7 +407,7 @@ def test_pieces_of_a_unit_lie_on_its_hyperplane():
             pieces = torch.from_numpy(p.pieces(layer, unit))
             with torch.no_grad():
                 z = net[:depth](pieces.reshape(-1, 2))[:, unit]
-            assert z.abs().max() < 1e-12 if len(z) else True
+            assert (z.abs() < 1e-12).all()
             total += len(pieces)
     assert total == (p.edge_layer > 0).sum()  # no line coincides with another here
     with pytest.raises(ValueError, match="units 0 to 5; got 6"):
@@ -400,6 +477,15 @@ def test_too_large_a_partition_ends_in_a_clear_error():
             partition(net, BOX, memory=memory)
 
 
+def test_pooling_keeps_the_memory_limit():
+    conv = nn.Conv2d(1, 8, 3, padding=1)
+    net = nn.Sequential(conv, nn.ReLU(), nn.MaxPool2d(5, stride=1, padding=2), nn.Flatten())
+    with pytest.raises(MemoryError, match="may be used"):
+        partition(net, plane=Plane.through(normal(3, 1, 8, 8)), memory=2e8)
+    with pytest.raises(MemoryError):
+        partition(nets.mlp([2, 3, 1]), BOX, memory=float("nan"))
+
+
 @pytest.mark.parametrize(
     "box",
     [
@@ -407,6 +493,10 @@ def test_too_large_a_partition_ends_in_a_clear_error():
         ((1, 0), (0, 1)),
         ((0, 0), (float("nan"), 1)),
         ((0, 0), (float("inf"), 1)),
+        5,
+        (0, 0, 1, 1),
+        ((0, 0), (1,)),
+        ((0, 0), (1, 1), (2, 2)),
     ],
 )
 def test_bad_boxes(box):
@@ -425,6 +515,16 @@ def test_bad_planes_and_dimensions():
         partition(nets.mlp([3, 4, 1]), BOX)
     with pytest.raises(ValueError, match=r"give a box"):
         partition(nets.mlp([2, 4, 1]))
+    with pytest.raises(ValueError, match="parallel or zero"):
+        Plane(torch.zeros(3), torch.ones(2, 3), (3,))
+    with pytest.raises(ValueError, match=r"need an origin \(3,\)"):
+        Plane(torch.zeros(2), torch.ones(2, 3), (3,))
+    p = partition(nets.mlp([2, 4, 1]), BOX)
+    with pytest.raises(ValueError, match="layer must be 1 to 1; got 5"):
+        p.codes(5)
+    for points in ([[0.0, 0.0, 0.0]], [[0.0, float("nan")]]):
+        with pytest.raises(ValueError, match=r"\(B, 2\)"):
+            p.locate(points)
     with pytest.raises(ValueError, match="GELU"):
         partition(nn.Sequential(nn.Linear(2, 3), nn.GELU()), BOX)
 

@@ -204,3 +204,16 @@ def test_region_probabilities_name_bad_shapes_and_entries():
         soft.region_probabilities(z[0], 1, torch.ones(1, 3))
     with pytest.raises(ValueError, match="other than -1 and"):
         soft.region_probabilities(z, 1, torch.zeros(1, 3))
+
+
+def test_soften_refuses_to_leave_a_call_hard():
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.act, self.b = nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 3)
+
+        def forward(self, x):
+            return torch.relu(self.b(self.act(self.a(x))))
+
+    with pytest.raises(ValueError, match="calls relu as a function"):
+        soft.soften(Mixed(), 0.5)

@@ -355,14 +355,55 @@ def test_heights_are_those_of_f(p, net, monkeypatch):
     caught, real = [], space.Poly3DCollection
     monkeypatch.setattr(space, "Poly3DCollection", lambda v, **k: caught.append(v) or real(v, **k))
     viz.plot_surface(p).figure.canvas.draw()
-    floor, graph = (np.concatenate(faces) for faces in caught)
-    flat = np.concatenate(p.polygons())
+    assert len(caught[0]) == len(caught[1:]) == p.num_cells
+    flat, floor = np.concatenate(p.polygons()), np.concatenate(caught[0])
+    facets = [facet for (facet,) in caught[1:]]
+    order = space._far_first(p, (26, -62))
+    graph = np.concatenate([facets[order.index(cell)] for cell in range(p.num_cells)])
     assert (floor[:, :2] == flat).all()
     assert (graph[:, :2] == flat).all()
     with torch.no_grad():
         f = net(torch.from_numpy(flat))[:, 0].numpy()
     assert np.allclose(graph[:, 2], f, atol=1e-10)
     assert floor[:, 2].max() < f.min()
+
+
+@pytest.mark.parametrize("view", [(26, -62), (40, 20), (15, 90), (30, 180), (5, -135)])
+def test_no_facet_hides_a_later_one(p, view):
+    """Walk from random points towards the eye: each cell that is entered comes later."""
+    order = space._far_first(p, view)
+    assert sorted(order) == list(range(p.num_cells))
+    place = np.argsort(order)
+    start = np.random.default_rng(0).uniform(*p.box, size=(200, 2))
+    walk = start[:, None] + np.linspace(0, 4, 400)[:, None] * space._to_eye(view)
+    cell = p.locate(walk.reshape(-1, 2)).reshape(200, 400)
+    inside = (cell[:, 1:] >= 0) & (cell[:, :-1] >= 0)
+    assert (np.diff(place[cell], axis=1)[inside] >= 0).all()
+
+
+@pytest.mark.parametrize("view", [(26, -62), (40, 20), (15, 90), (30, 180), (5, -135)])
+def test_the_graph_hides_no_part_of_the_floor(p, net, view):
+    ax = viz.plot_surface(p, view=view, gap=0.01, path=None)
+    floor = ax.get_zlim()[0]
+    points = np.random.default_rng(0).uniform(*p.box, size=(1000, 2))
+    with torch.no_grad():
+        f = net(torch.from_numpy(points))[:, 0].numpy()
+    stretch = space.HEIGHT * 4 / np.ptp(p.outputs())
+    sight = stretch * (f - floor) / np.tan(np.radians(view[0]))  # how far behind it meets the floor
+    behind = points - sight[:, None] * space._to_eye(view)
+    assert (p.locate(behind) == -1).all()
+
+
+def test_a_facet_has_its_whole_outline(p):
+    ax = viz.plot_surface(p, path=None)
+    ax.figure.canvas.draw()
+    facets = [c for c in ax.collections if c.get_zorder() >= 3]
+    assert len(facets) == p.num_cells
+    for facet in facets:
+        (path,) = facet.get_paths()
+        assert path.codes[-1] == path.CLOSEPOLY
+        assert np.isfinite(path.vertices).all()
+        assert to_hex(facet.get_edgecolor()[0]).upper() == viz.EDGE_NEW
 
 
 def test_the_boundary_is_lifted_to_height_zero(p):
@@ -378,6 +419,7 @@ def test_verticals_stand_where_the_path_turns(p, net):
     pieces = p.pieces(2, 1)
     ax = viz.plot_surface(p, path=pieces)
     dotted = [np.array(a.get_data_3d()) for a in ax.lines if a.get_linestyle() == ":"]
+    assert all((a == b).all() for a, b in zip(dotted[::2], dotted[1::2], strict=True))  # two tones
     assert len(dotted) >= 2
     assert {to_hex(line.get_color()).upper() for line in ax.lines} == {viz.UNIT}
     for x, y, z in dotted:
