@@ -146,6 +146,8 @@ BROKEN_MATH = r"""[...document.querySelectorAll('.bd-article .math')]
     .filter(e => !e.querySelector('mjx-container') || e.querySelector('mjx-merror'))
     .map(e => e.textContent.slice(0, 80))"""
 
+OPEN_ALL = """document.querySelectorAll('.toggle-hidden > .admonition-title')
+    .forEach(title => title.click())"""
 PICTURES = """r => [...(r.closest('figure, .output, .cell_output') || document)
     .querySelectorAll('img')].filter(i => i.offsetParent).map(i => i.src).join('|')"""
 
@@ -154,7 +156,9 @@ PICTURES = """r => [...(r.closest('figure, .output, .cell_output') || document)
 @pytest.mark.parametrize("entry", PAGES)
 def test_sliders_change_their_picture_by_keyboard(visit: Visit, address: str, entry: str) -> None:
     visit.open(f"{address}/{entry}.html")
+    visit.page.evaluate(OPEN_ALL)  # a reader opens a solution before moving the slider in it
     for slider in visit.page.locator("input[type=range]").all():
+        assert slider.is_visible(), "a slider stays folded away"
         before = slider.evaluate(PICTURES)
         at_end = slider.evaluate("r => r.value === r.max")
         slider.press("ArrowLeft" if at_end else "ArrowRight")
