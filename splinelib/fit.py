@@ -1,12 +1,13 @@
 """The classroom training loop: a few lines that train a small network while the reader watches."""
 
-import copy
 from collections.abc import Callable, Iterator
 from itertools import repeat
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from splinelib.ops import copied
 
 LOSSES = {
     "mse": F.mse_loss,
@@ -81,7 +82,7 @@ def fit(
     >>> bool(((net(x)[:, 0] > 0) == (y == 1)).double().mean() > 0.98)
     True
     """
-    net = copy.deepcopy(net).eval()
+    net = copied(net).eval()
     _check_settings(net, x, y, steps, lr, batch)
     objective, y = _objective(net, x, y, loss)
     generator = generator or torch.Generator().manual_seed(0)

@@ -10,6 +10,7 @@ three kinds:
 Anything else is refused by name.
 """
 
+import copy
 import math
 import operator
 from collections.abc import Callable
@@ -29,6 +30,10 @@ SUMS = ("add", "sub")
 SCALINGS = ("mul", "truediv", "div", "neg")
 RESHAPINGS = ("flatten", "cat", "mean", "avg_pool2d", "adaptive_avg_pool2d", "reshape", "view")
 OUT_OF_PLACE = {operator.iadd: operator.add, operator.isub: operator.sub}  # keep all values
+VIEWS = (
+    "view", "reshape", "flatten", "squeeze", "unsqueeze", "transpose", "permute", "getitem",
+    "Flatten", "Unflatten", "Identity", "Dropout",
+)  # fmt: skip
 KNOWN = (
     "Linear, Conv2d, BatchNorm (eval), ReLU, LeakyReLU, abs, MaxPool2d, AvgPool2d, Flatten, "
     "Dropout (eval), sums and concatenations"
@@ -94,6 +99,7 @@ def trace(net: nn.Module) -> list[Op]:
             f"free of data-dependent Python; operations understood: {KNOWN}."
         ) from error
     modules = dict(net.named_modules())
+    _refuse_aliasing(graph, modules)
     ops = [_op(node, modules) for node in graph.nodes if node.op != "output"]
     result = next(node for node in graph.nodes if node.op == "output").args[0]
     if not isinstance(result, fx.Node):
@@ -111,6 +117,51 @@ def trace(net: nn.Module) -> list[Op]:
             "reshapes as x.flatten(1) or x.view(x.size(0), ...)."
         )
     return ops
+
+
+def copied(net: nn.Module) -> nn.Module:
+    """A deep copy of a network; also of one whose weights are masked by torch's own pruning."""
+    # tensors that a mask or a norm computed are no leaves, and cannot be copied as they are
+    memo = {
+        id(value): value.detach().clone()
+        for module in net.modules()
+        for value in vars(module).values()
+        if isinstance(value, Tensor)
+    }
+    return copy.deepcopy(net, memo)
+
+
+def _refuse_aliasing(graph: fx.Graph, modules: dict[str, nn.Module]) -> None:
+    """Raise if a value is changed in place and may be read again: a trace cannot show that."""
+    for node in graph.nodes:
+        if not _is_in_place(node, modules):
+            continue
+        operand, seen = node.all_input_nodes[0], True
+        while seen:
+            if len(operand.users) > 1:
+                raise ValueError(
+                    f"{node.name} may change a value in place that is read again; write it out of "
+                    "place (no trailing underscore, no inplace=True, y = y + x for y += x)."
+                )
+            seen = _name(operand, modules) in VIEWS
+            operand = operand.all_input_nodes[0] if seen else operand
+
+
+def _is_in_place(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    inplace = (
+        getattr(modules.get(node.target), "inplace", False)
+        if node.op == "call_module"
+        else (node.kwargs.get("inplace", False) or node.target in OUT_OF_PLACE)
+    )
+    called = node.op in ("call_function", "call_method")
+    return bool(inplace or (called and _name(node, modules).endswith("_")))
+
+
+def _name(node: fx.Node, modules: dict[str, nn.Module]) -> str:
+    """The function, method or class that a node calls."""
+    if node.op == "call_module":
+        return type(modules[node.target]).__name__
+    return getattr(node.target, "__name__", str(node.target))
 
 
 def _op(node: fx.Node, modules: dict[str, nn.Module]) -> Op:
@@ -229,6 +280,8 @@ def _scales(node: fx.Node) -> bool:
     first, *rest = node.args
     constant = [not isinstance(arg, fx.Node) for arg in rest]
     quotient = "div" in str(node.target)
+    if node.kwargs.get("rounding_mode"):
+        return False
     return all(constant) if isinstance(first, fx.Node) else not quotient
 
 

@@ -32,7 +32,9 @@ class Plane:
     marks: Tensor | None = None
 
     def __post_init__(self) -> None:
-        origin, basis = (torch.as_tensor(v).detach().double() for v in (self.origin, self.basis))
+        origin, basis = (
+            torch.as_tensor(v).detach().double().clone() for v in (self.origin, self.basis)
+        )
         size = math.prod(self.shape)
         if origin.shape != (size,) or basis.shape != (2, size):
             raise ValueError(
@@ -77,7 +79,9 @@ class Plane:
         >>> plane.marks.round(decimals=3).tolist()
         [[0.0, 0.0], [1.414, 0.0], [0.707, 1.225]]
         """
-        points = torch.as_tensor(points)
+        points = (
+            torch.stack(list(points)) if isinstance(points[0], Tensor) else torch.as_tensor(points)
+        )
         if points.ndim < 2 or len(points) != 3:
             raise ValueError(
                 f"a plane needs three points, shape (3, ...); got {tuple(points.shape)}."

@@ -9,12 +9,11 @@ Vector Quantization and Statistical Inference", ICLR 2019, which the end of Sec.
 Taught in *Smooth activations*.
 """
 
-import copy
-
 import torch
 from torch import Tensor, fx, nn
 
 from splinelib.nets import Abs
+from splinelib.ops import copied
 
 HARD = ("relu", "leaky_relu", "abs")  # activations that may be called as functions
 
@@ -167,7 +166,7 @@ def soften(net: nn.Module, temperature: float) -> nn.Module:
     SoftReLU(temperature=0.1, alpha=0.0)
     """
     # In a parent of one child the root is replaced like any other module.
-    parent = nn.ModuleDict({"net": copy.deepcopy(net)})
+    parent = nn.ModuleDict({"net": copied(net)})
     # One module may be used under several names: visit each name, not each module.
     found = [
         (name, module, _leakiness(module))

@@ -5,7 +5,6 @@ the operations from one nonlinearity to the next; on each cell of the partition 
 an affine map, and this is all that ``affine`` and ``partition`` need to know about a network.
 """
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -13,7 +12,7 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
-from splinelib.ops import Op, trace
+from splinelib.ops import Op, copied, trace
 
 ROWS = 4  # inputs on which a network is tried when it is read
 
@@ -142,14 +141,7 @@ def read(net: nn.Module, shape: Sequence[int]) -> list[Stage]:
 
 def frozen(net: nn.Module) -> nn.Module:
     """A float64 copy of a network, without gradients; the network itself stays as it is."""
-    # tensors that pruning or weight norm computed cannot be copied as they are
-    memo = {
-        id(value): value.detach().clone()
-        for module in net.modules()
-        for value in vars(module).values()
-        if isinstance(value, Tensor)
-    }
-    net = copy.deepcopy(net, memo).double()
+    net = copied(net).double()
     return net.requires_grad_(False)
 
 

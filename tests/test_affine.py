@@ -175,6 +175,18 @@ class Statement(nn.Module):
         return y
 
 
+class Hidden(nn.Module):
+    """Aliasing that no ordinary input shows."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(2, 5)
+
+    def forward(self, x):
+        h = self.a(x) + 50
+        return h + 2 * nn.functional.relu_(h.view(-1, 5))
+
+
 class Floor(nn.Module):
     def forward(self, x):
         return torch.div(x, 0.3, rounding_mode="floor")
@@ -219,9 +231,10 @@ BAD = {
     "square": (Square(), "the network calls mul"),
     "softened": (soften(nets.mlp([2, 3, 1]), 0.5), r"'1' \(SoftReLU\) calls sigmoid"),
     "reciprocal": (Reciprocal(), "calls truediv"),
-    "read again in place": (ReadsAgain(), "change a value in place"),
-    "in-place statement": (Statement(), "change a value in place"),
-    "floor division": (Floor(), "not an affine map"),
+    "read again in place": (ReadsAgain(), "in place that is read again"),
+    "in-place statement": (Statement(), "in place that is read again"),
+    "hidden alias": (Hidden(), "in place that is read again"),
+    "floor division": (Floor(), "calls div"),
     "slope": (nn.Sequential(nn.LeakyReLU(float("nan"))), "finite slope"),
     "branching": (Branching(), "could not be traced"),
     "two inputs": (Two(), "one input tensor"),

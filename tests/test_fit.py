@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from splinelib import data, nets
 from splinelib.fit import fit
@@ -191,3 +192,12 @@ def test_bad_input_is_named(name):
     arguments, settings, message = BAD[name]
     with pytest.raises(ValueError, match=f"(?s){message}"):
         fit(*arguments, **{"steps": 5, **settings})
+
+
+def test_a_pruned_network_can_be_trained_on():
+    net = nets.mlp([2, 8, 1], dtype=torch.float32)
+    prune.l1_unstructured(net[0], "weight", 0.5)
+    x = torch.randn(9, 2, generator=torch.Generator().manual_seed(0))
+    net(x)
+    trained = fit(net, x, torch.arange(9) % 2, steps=2)
+    assert ((trained[0].weight == 0) == (net[0].weight == 0)).all()
