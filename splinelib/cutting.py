@@ -1,7 +1,7 @@
 """Cut every cell of a planar mesh along the zero lines of functions that are affine in each cell.
 
-This is the geometric half of the exact partition: ``partition`` asks a network for the values of
-its switches at the vertices, and ``cut`` draws their zero lines.  All cells are cut at once with
+This is the geometric half of the exact partition: ``grow`` asks a network for the values of its
+switches at the vertices, and ``cut`` draws their zero lines.  All cells are cut at once with
 arrays.  In each convex cell, a switch that changes sign draws one *chord* between two places on
 the cell's outline, and everything that follows is a matter of order, not of angles:
 
