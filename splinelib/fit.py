@@ -27,6 +27,7 @@ def fit(
     weight_decay: float = 0.0,
     loss: str = "auto",
     generator: torch.Generator | None = None,
+    penalty: Callable[[nn.Module], Tensor] | None = None,
     callback: Callable[[int, nn.Module], object] | None = None,
 ) -> nn.Module:
     """Train a copy of a network with Adam and return it in evaluation mode.
@@ -53,6 +54,9 @@ def fit(
         "auto" takes "mse" for floating-point ``y``, else "bce" for one logit, else "cross_entropy".
     generator : torch.Generator, optional
         Draws the batches. Default: a fresh one with seed 0. Unused with full batches.
+    penalty : callable, optional
+        ``penalty(net)``, a number, is added to the loss at every step: an L1 norm of BatchNorm's
+        scales trains a network for slimming.
     callback : callable, optional
         Called as ``callback(step, net)`` before the first step (``step = 0``) and after each one,
         with the copy in evaluation mode. It trains on: ``copy.deepcopy(net)`` keeps a snapshot.
@@ -95,6 +99,8 @@ def fit(
         rows = next(batches)
         adam.zero_grad()
         value = objective(net(x[rows]), y[rows])
+        if penalty:
+            value = value + penalty(net)
         value.backward()
         adam.step()
         if callback:

@@ -122,6 +122,18 @@ def test_each_pass_uses_each_example_once():
     assert first != second
 
 
+def test_a_penalty_of_half_the_squares_is_weight_decay():
+    x, y = data.moons(60)
+    decayed = fit(nets.mlp([2, 8, 1]), x, y, steps=40, weight_decay=0.1)
+    squares = fit(
+        nets.mlp([2, 8, 1]), x, y, steps=40,
+        penalty=lambda net: 0.05 * sum(w.square().sum() for w in net.parameters()),
+    )  # fmt: skip
+    plain = fit(nets.mlp([2, 8, 1]), x, y, steps=40)
+    assert torch.allclose(decayed[0].weight, squares[0].weight, atol=1e-9)
+    assert not torch.allclose(plain[0].weight, squares[0].weight, atol=1e-3)
+
+
 def test_callback_sees_every_step_from_zero_in_evaluation_mode():
     x, y = data.digits_images("test")
     net = nets.convnet(batch_norm=True)
