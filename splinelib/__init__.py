@@ -5,6 +5,9 @@ Import each thing from the room it lives in; lower rooms know nothing of higher 
 ====================  =============================================================================
 ``stages``            a network read as affine stages between nonlinearities
 ``affine``            codes, slopes and the map ``(A, b)`` around each input
+``units``             where the units stand: their layer, BatchNorm, activation, readers
+``masks``             which weights and units are kept, as a value
+``folding``           moving what a unit does into the layers that read it
 ``soft``              smooth activations: each input belongs to each region with a probability
 ``nets``, ``data``    small networks and data sets; ``fit`` trains the former on the latter
 ``plane``             a plane through three points of the input space
@@ -13,6 +16,9 @@ Import each thing from the room it lives in; lower rooms know nothing of higher 
 ``partition``         the exact partition of a box or slice
 ``boundary``          the decision boundary on it
 ``segments``          joining segments into lines, distances to them
+``arrangement``       exact numbers of regions of one layer, in any dimension
+``redundancy``        how near the hyperplanes of two units are; the order of removal
+``merging``           coincident units merged without loss
 ``viz``, ``explore``  one look for all figures; sliders for a page and for a running kernel
 ====================  =============================================================================
 

@@ -1,7 +1,8 @@
 """What every chapter must keep to: each lint takes a notebook and returns a list of complaints.
 
 The one place for these rules: ``test_book.py`` runs them on the book, ``test_lints_bite.py`` on
-notebooks broken on purpose.
+notebooks broken on purpose. A notebook that ``_toc.yml`` names outside its numbered parts is a
+reference page: the lints in ``CHAPTERS_ONLY`` do not apply to it, all others do.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ from __future__ import annotations
 import re
 import statistics
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import nbformat
-from bookfiles import first_cell
+import yaml
+from bookfiles import ROOT, first_cell, page, toc_entries
 from nbformat import NotebookNode
 
 VISIBLE_LINES, MEDIAN_LINES, WIDTH = 20, 6, 78
@@ -20,6 +24,7 @@ ALT_LETTERS = 20
 EXERCISES = range(3, 6)
 LAST_PARTS = ["Summary", "Exercises", "References"]
 OPENING = ["Question", "You will be able to", "Prerequisites", "Runs in", "Follows"]
+CHAPTERS_ONLY = {"lint_slider", "lint_opening", "lint_parts", "lint_exercises"}
 
 Lint = Callable[[NotebookNode], list[str]]
 
@@ -252,12 +257,24 @@ def lint_code(nb: NotebookNode) -> list[str]:
 # --- lints: text --------------------------------------------------------------------------------
 
 
-def lint_opening(nb: NotebookNode) -> list[str]:
-    """The first cell holds the title and says what the chapter asks, gives, needs and costs."""
-    first = nb.cells[0].source if nb.cells and nb.cells[0].cell_type == "markdown" else ""
-    wrong = [] if first.startswith("# ") else ["the first cell must begin with the title, '# ...'"]
+def first_text(nb: NotebookNode) -> str:
+    """The first cell, if it is Markdown."""
+    return nb.cells[0].source if nb.cells and nb.cells[0].cell_type == "markdown" else ""
+
+
+def lint_title(nb: NotebookNode) -> list[str]:
+    """The first cell begins with the title, and there is no second one."""
+    wrong = []
+    if not first_text(nb).startswith("# "):
+        wrong.append("the first cell must begin with the title, '# ...'")
     if len(re.findall(r"^# ", prose(nb), re.MULTILINE)) != 1:
-        wrong.append("a chapter has exactly one title ('# ...')")
+        wrong.append("a page has exactly one title ('# ...')")
+    return wrong
+
+
+def lint_opening(nb: NotebookNode) -> list[str]:
+    """The first cell says what the chapter asks, gives, needs and costs."""
+    first, wrong = first_text(nb), []
     if ":::{admonition} In this chapter" not in first:
         wrong.append("the first cell must hold ':::{admonition} In this chapter'")
     lines = [line for line in first.splitlines() if line.startswith("- **")]
@@ -330,3 +347,24 @@ def lint_references(nb: NotebookNode) -> list[str]:
 def all_lints() -> dict[str, Lint]:
     """Every lint of a chapter, by name."""
     return {name: f for name, f in globals().items() if name.startswith("lint_")}
+
+
+def files_of(node: Any) -> set[str]:
+    """Every ``file`` in a branch of ``_toc.yml``."""
+    if isinstance(node, list):
+        return {file for item in node for file in files_of(item)}
+    own = {node["file"]} if "file" in node else set()
+    return own | files_of(node.get("chapters", [])) | files_of(node.get("sections", []))
+
+
+def is_reference(path: Path, root: Path = ROOT) -> bool:
+    """Whether ``_toc.yml`` names the page, but in none of its numbered parts."""
+    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
+    numbered = files_of([part for part in toc.get("parts", []) if part.get("numbered")])
+    return path in {page(entry, root) for entry in set(toc_entries(root)) - numbered}
+
+
+def lints_of(path: Path, root: Path = ROOT) -> dict[str, Lint]:
+    """The lints that apply to a notebook: all, or those that a reference page must keep, too."""
+    skipped = CHAPTERS_ONLY if is_reference(path, root) else set()
+    return {name: lint for name, lint in all_lints().items() if name not in skipped}

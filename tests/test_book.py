@@ -10,7 +10,7 @@ import pytest
 from bookfiles import ROOT, TEMPLATE, config, notebooks, page, read, toc_entries
 
 TEXTS = sorted([*ROOT.glob("*.md"), *(ROOT / "book").glob("*.md")])
-LINTS = booklint.all_lints()
+CHECKS = [(path, lint) for path in notebooks() for lint in booklint.lints_of(path).values()]
 
 
 def name_of(path: Path) -> str:
@@ -30,9 +30,10 @@ def test_every_page_is_in_the_toc() -> None:
     assert not stray, f"pages that no reader can reach; add them to _toc.yml: {stray}"
 
 
-@pytest.mark.parametrize("lint", LINTS.values(), ids=LINTS)
-@pytest.mark.parametrize("path", notebooks(), ids=name_of)
-def test_chapter(path: Path, lint: booklint.Lint) -> None:
+@pytest.mark.parametrize(
+    ("path", "lint"), CHECKS, ids=[f"{p.stem}-{f.__name__}" for p, f in CHECKS]
+)
+def test_page(path: Path, lint: booklint.Lint) -> None:
     complaints = lint(read(path))
     assert not complaints, f"{path.name}:\n- " + "\n- ".join(complaints)
 

@@ -145,7 +145,8 @@ CASES = [
     ("lint_code", add("net.cuda()")),
     ("lint_code", add("torch.manual_seed(0)")),
     ("lint_code", add("interact(f, x=1)")),
-    ("lint_opening", second_title),
+    ("lint_title", second_title),
+    ("lint_title", replace("# ", "")),
     ("lint_opening", replace("- **Runs in**", "- **Takes**")),
     ("lint_opening", replace(":::{admonition} In this chapter", ":::{note}")),
     ("lint_parts", replace("## Summary", "## Ends")),
@@ -186,6 +187,30 @@ def test_pictures_do_not_count_as_text() -> None:
         nb
     )
     assert not booklint.lint_stable(nb)
+
+
+def test_reference_pages_keep_all_but_the_lints_of_chapters(tmp_path: Path) -> None:
+    (tmp_path / "book").mkdir()
+    chapter, reference, stray = (tmp_path / f"book/{name}.ipynb" for name in "abc")
+    for path in (chapter, reference, stray):
+        nbformat.write(GOOD, path)
+    toc = "root: book/index\nparts:\n- numbered: true\n  chapters:\n  - file: book/a\n"
+    (tmp_path / "_toc.yml").write_text(toc + "- chapters:\n  - file: book/b\n")
+    every = booklint.all_lints()
+    assert not booklint.CHAPTERS_ONLY - set(every), "a lint was renamed"
+    assert booklint.lints_of(chapter, tmp_path) == booklint.lints_of(stray, tmp_path) == every
+    assert set(booklint.lints_of(reference, tmp_path)) == set(every) - booklint.CHAPTERS_ONLY
+    assert booklint.lints_of(bookfiles.TEMPLATE) == every, "the template is a chapter"
+
+
+def test_reference_pages_may_lack_what_chapters_need() -> None:
+    bare = copy.deepcopy(GOOD)
+    strip_outputs(bare)
+    replace(":::{admonition} In this chapter", ":::{note}")(bare)
+    replace("## Summary", "## Ends")(bare)
+    replace(":::{exercise}", ":::{note}")(bare)
+    complaining = {name for name, lint in booklint.all_lints().items() if lint(bare)}
+    assert complaining == booklint.CHAPTERS_ONLY | {"lint_something_to_compare"}
 
 
 def test_toc_and_stray_pages(tmp_path: Path) -> None:

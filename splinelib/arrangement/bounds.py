@@ -8,7 +8,7 @@ from splinelib.arrangement.rows import different, integer_rows, nested
 
 
 def printed_bound(W: Any, b: Any, M: Any, *, limit: int = LIMIT) -> int:
-    """The bound of the paper's Theorem 1, as printed: |Omega| less one for each row of M of zeros.
+    """The bound of the paper's Theorem 1, as printed: regions less one for each row of M of zeros.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def corrected_bound(W: Any, b: Any, M: Any, m: Any = None, *, limit: int = LIMIT
     Returns
     -------
     int
-        With h different hyperplanes before and h' after masking: |Omega| - (h - h') if each one
+        With h different hyperplanes before and h' after masking: ``|Omega| - (h - h')`` if each one
         after was there before, as for a unit mask; and never more than r(h', d).
 
     Notes

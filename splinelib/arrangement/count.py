@@ -37,7 +37,7 @@ def hyperplanes(W: Any, b: Any) -> int:
 
 
 def regions(W: Any, b: Any, *, limit: int = LIMIT) -> int:
-    """Number of regions of a layer, |Omega|, exactly.
+    """Number of regions of a layer, ``|Omega|``, exactly.
 
     Parameters
     ----------
