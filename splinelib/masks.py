@@ -96,8 +96,10 @@ class Mask:
     def apply(self, net: nn.Module, *, hold: bool = False) -> nn.Module:
         """Return a copy of a network with all entries that are not kept set to 0.
 
-        With ``hold``, they also stay 0 while the copy is trained, by ``torch.nn.utils.prune``. In a
-        network that is pruned that way already, "weight" names what its layers call "weight_orig".
+        With ``hold``, they also stay 0 while the copy is trained, by ``torch.nn.utils.prune``; once
+        it has run, ``copy.deepcopy`` refuses such a network, ``fit`` and ``Mask`` do not.
+        In a network that is pruned that way already, "weight" names what its layers call
+        "weight_orig".
         """
         self.check(net)
         net = copied(net)

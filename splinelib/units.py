@@ -149,8 +149,8 @@ def rows(net: nn.Module, layer: str | Units, bias: str = "folded") -> Rows:
     Notes
     -----
     With BatchNorm, ``w = gamma / sqrt(var + eps) w'`` and ``b = beta + gamma (b' - mu) /
-    sqrt(var + eps)`` (*From layer to CPA map*). "beta" is the choice of the paper's public code.
-    Taught in *Redundant units*.
+    sqrt(var + eps)`` (*From layer to CPA map*). The paper does not say what the offset of Eq. 6 is
+    behind a BatchNorm: "beta" and "none" are the other readings. Taught in *Redundant units*.
 
     Examples
     --------
