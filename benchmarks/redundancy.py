@@ -8,7 +8,7 @@ greedies: one unit, or always one of those left, is the nearest of all.  "resnet
 convolutions of torchvision's network with their BatchNorms folded, 26,560 units.
 
 Matrices: scikit-learn's pairwise cosines, which leave out offsets and cancel near 1.  Orders: the
-greedy that looks at all pairs again for each unit, O(C^3), in NumPy.  The ratio compares CPU time
+greedy that looks at all pairs again for each unit, O(n^3), in NumPy.  The ratio compares CPU time
 with ours.  Layers run on one core, ResNet-50 on two; a process for each run, so that its peak
 memory (with that of Python, torch and the peer) is its own.
 """
@@ -27,7 +27,7 @@ CASES = (
     "random-1024", "random-2048", "random-4096", "equal-2048", "star-2048", "hubs-2048",
     "hubs-4096", "resnet50",
 )  # fmt: skip
-NAIVE_LIMIT = 2048  # units: O(C^3) on more takes minutes
+NAIVE_LIMIT = 2048  # units: O(n^3) on more takes minutes
 Layers = list[tuple[torch.Tensor, torch.Tensor]]
 
 

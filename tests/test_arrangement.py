@@ -15,6 +15,7 @@ from splinelib.arrangement import (
     codes,
     corrected_bound,
     corrected_maximum,
+    count,
     hyperplanes,
     in_general_position,
     largest,
@@ -135,11 +136,18 @@ def test_products_of_arrangements_multiply():
     assert regions(both @ twist, np.append(a, b)) == regions(V, a) * regions(W, b)
 
 
-@pytest.mark.parametrize("n, d", [(12, 6), (25, 7), (300, 2), (60, 3), (30, 28), (150, 400)])
-def test_layers_in_general_position_are_quick(n, d):
+def refused(*_):
+    raise AssertionError("this is not to be called")
+
+
+@pytest.mark.parametrize("n, d", [(12, 6), (25, 7), (60, 3), (30, 28), (150, 400)])
+def test_layers_in_general_position_take_no_deletion_and_restriction(n, d, monkeypatch):
+    monkeypatch.setattr(count, "restriction", refused)
     W, b = rng().normal(size=(n, d)), rng(1).normal(size=n)
     assert regions(W, b) == largest(n, d)
-    assert d == 2 or in_general_position(W, b)
+    assert in_general_position(W, b)
+    with pytest.raises(AssertionError, match="not to be called"):
+        regions(*roots(4, offsets=(0, 1)))
 
 
 def test_what_a_high_dimension_hides_is_quick():
@@ -432,10 +440,14 @@ def test_bad_offset_masks_are_refused(m):
         corrected_bound([[1, 2]], [0], [[1, 1]], m)
 
 
-def test_endless_counts_are_refused_with_numbers():
+def test_endless_counts_are_refused_with_numbers(monkeypatch):
     W, b = rng().normal(size=(200, 100)), rng(1).normal(size=200)
-    with pytest.raises(ValueError, match=r"200 hyperplanes of R\^100.*10\^59 .*limit = 1,000,000"):
-        regions(W, b)
+    with monkeypatch.context() as patch:  # no elimination of large integers first
+        patch.setattr(count, "_parts", refused)
+        with pytest.raises(
+            ValueError, match=r"200 hyperplanes of R\^100.*10\^\d\d steps.* 10,000,000"
+        ):
+            regions(W, b)
     W, b = rng().integers(-1, 2, (20, 4)), rng(1).integers(-1, 2, 20)
     with pytest.raises(ValueError, match="limit = 100"):
         regions(W, b, limit=100)
@@ -444,3 +456,25 @@ def test_endless_counts_are_refused_with_numbers():
         codes(W, b, limit=10)
     with pytest.raises(ValueError, match="n >= 0"):
         largest(-1, 2)
+
+
+def test_the_limit_speaks_of_steps():
+    W, b = rng().integers(-9, 10, (40, 2)), np.arange(40)
+    steps = largest(hyperplanes(W, b), 2)
+    assert regions(W, b, limit=steps) < steps
+    with pytest.raises(ValueError, match=f"may take {steps} steps, more than limit = {steps - 1}"):
+        regions(W, b, limit=steps - 1)
+    with pytest.raises(ValueError, match=f"{2 * largest(12, 3)} steps"):
+        regions(*roots(4, offsets=(0, 1)), limit=9)
+
+
+def test_thousands_of_lines_are_no_endless_count(monkeypatch):
+    asked = []
+    monkeypatch.setattr(count, "restriction", lambda rows, h: asked.append(h) or [])
+    n = 4400
+    tangents = [(k, 1) for k in range(n)], [k * k for k in range(n)]
+    assert regions(*tangents) == 1 + n
+    assert len(asked) == n
+    assert not in_general_position(*tangents)  # as the first restriction is said to be empty
+    with pytest.raises(ValueError, match="steps"):
+        regions(*tangents, limit=9_000_000)

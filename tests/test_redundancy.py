@@ -44,7 +44,7 @@ def by_decimals(w, b, v, c, rho):
 
 
 def naive(N):
-    """The greedy as it is told, O(C^3): look at all pairs, again and again."""
+    """The greedy as it is told, O(n^3): look at all pairs, again and again."""
     left, steps = list(range(len(N))), []
     while len(left) > 1:
         low, high = min(itertools.combinations(left, 2), key=lambda pair: N[pair[0]][pair[1]])
@@ -218,6 +218,55 @@ def test_precision_names_the_type_in_which_the_weights_were_rounded(factor):
     assert pair_matrix(W.double(), b.double(), precision=torch.float32)[0, 1] == 0
 
 
+def test_the_type_of_the_offsets_does_not_count():
+    W = torch.tensor([[1.0, 0.0], [1.0, 1e-7]], dtype=torch.float64)
+    expected = pair_matrix(W, torch.zeros(2, dtype=torch.float64))
+    assert expected[0, 1] == pytest.approx(5e-15)
+    for kind in (torch.float32, torch.bfloat16, torch.int64):
+        assert torch.equal(pair_matrix(W, torch.zeros(2, dtype=kind)), expected)
+    assert pair_matrix(W.float(), torch.zeros(2, dtype=torch.float64))[0, 1] == 0
+    assert pair_matrix(W.float(), torch.zeros(2), precision=torch.float64)[0, 1] > 0
+
+
+def test_no_type_is_coarser_than_float32():
+    W = torch.tensor([[1.0, 1.0], [1.0, 1.0 + 2**-7]], dtype=torch.bfloat16)  # one ulp apart
+    assert pair_matrix(W, torch.zeros(2).bfloat16())[0, 1] > 0
+    assert pair_matrix(W.double(), torch.zeros(2), precision=torch.bfloat16)[0, 1] > 0
+    assert pair_matrix(torch.ones(2, 1).bfloat16(), torch.tensor([1.0, 1 + 2**-7]))[0, 1] > 0
+
+
+def test_the_larger_of_two_offsets_sets_what_counts_as_equal():
+    tolerance = 2.0**-18  # 32 eps of float32
+    offset = tolerance * (1 + tolerance / 2)  # more than tolerance, less than that times 1 + offset
+    for offsets in ([0.0, offset], [offset, 0.0]):
+        N = pair_matrix(torch.ones(2, 1).double(), offsets, precision=torch.float32)
+        assert not N.any()
+
+
+@pytest.mark.parametrize("size", [1e308, 1e160, 1e-160, 1e-307, 5e-324])
+def test_rows_of_any_size_have_a_direction_and_an_offset(size):
+    W = [[size] * 5, [-size] * 5, [1.0] * 5, [1.0, 0, 0, 0, 0]]
+    N = pair_matrix(W, [size, -size, 1.0, 0.0])
+    assert not N[:3, :3].any()
+    assert N[0, 3] == pytest.approx(1 - 0.95 * 5**-0.5)
+
+
+def test_equal_directions_are_compared_once(monkeypatch):
+    compared = []
+
+    def halves(u, v, turned, tolerance):
+        compared.append(int(turned.count_nonzero()))
+        return original(u, v, turned, tolerance)
+
+    original = redundancy.pairs._halves
+    monkeypatch.setattr(redundancy.pairs, "_halves", halves)
+    w, v = normal(2, 50)
+    W = torch.stack([w, -w, 2 * w, v]).repeat(32, 1)
+    N = pair_matrix(W, torch.zeros(128), block=64)
+    assert compared == [2, 2, 2]  # of two directions each with itself, for three pairs of blocks
+    assert (N == 0).sum() == 96**2 + 32**2
+
+
 def test_zero_in_many_dimensions_and_for_many_units():
     W, b = layer(3, 200_000)
     N = pair_matrix(torch.cat([W, W / 3]), torch.cat([b, b / 3]), block=2)
@@ -267,12 +316,12 @@ NAN, INF = float("nan"), float("inf")
         ((np.empty((0, 3)), []), "0 row; two units at least"),
         (([[0.0, 0.0], [1.0, 0.0], [0.0, 0.0]], [0.0] * 3), r"rows \[0, 2\] of W .* remove them"),
         ((np.zeros((20, 2)), np.zeros(20)), r"rows \[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, \.\.\.\]"),
-        (([[1.0, NAN], [0.0, 1.0]], [0.0, 0.0]), r"\(2, 2\) with NaN/inf"),
-        (([[1.0, INF], [0.0, 1.0]], [0.0, 0.0]), r"\(2, 2\) with NaN/inf"),
-        ((W2, [0.0, NAN]), r"\(2,\) with NaN or infinity"),
-        ((W2, [0.0]), r"a row of W, \(2,\).* got shape \(1,\)\."),
+        (([[1.0, NAN], [0.0, 1.0]], [0.0, 0.0]), r"W \(2, 2\) holds NaN or infinity; remove"),
+        (([[1.0, INF], [0.0, 1.0]], [0.0, 0.0]), r"W \(2, 2\) holds NaN or infinity; remove"),
+        ((W2, [0.0, NAN]), r"b \(2,\) holds NaN or infinity; remove"),
+        ((W2, [0.0]), r"a row of W, \(2,\).* got shape \(1,\)\.$"),
         ((W2, [[0.0, 0.0]]), r"got shape \(1, 2\)"),
-        (([1.0, 2.0], [0.0, 0.0]), r"W must be \(C, d\).* got shape \(2,\)\."),
+        (([1.0, 2.0], [0.0, 0.0]), r"W must be \(n, d\).* got shape \(2,\)\.$"),
         ((np.ones((2, 3, 1, 1)), [0.0, 0.0]), r"W\.flatten\(1\)"),
         ((np.array(W2) * 1j, [0.0, 0.0]), "real numbers; got torch.complex128"),
         (([[1e-300], [1.0]], [1e300, 0.0]), r"units \[0\] are further away than"),
@@ -413,9 +462,9 @@ def test_too_many_removals_are_refused(number):
 @pytest.mark.parametrize(
     "N, words",
     [
-        (np.zeros((2, 3)), r"\(C, C\) with C >= 2.* got \(2, 3\)"),
+        (np.zeros((2, 3)), r"\(n, n\) with n >= 2.* got \(2, 3\)"),
         (np.zeros(4), r"got \(4,\)"),
-        (np.zeros((1, 1)), r"C >= 2.* got \(1, 1\)"),
+        (np.zeros((1, 1)), r"n >= 2.* got \(1, 1\)"),
         ([[0.0, NAN], [NAN, 0.0]], "NaN; remove"),
         ([[0.0, 1.0], [1.5, 0.0]], r"not symmetric .* up to 0\.5.*\(N \+ N\.T\) / 2"),
     ],

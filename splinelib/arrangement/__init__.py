@@ -5,7 +5,7 @@ hyperplanes count once.  Numbers are taken as the rationals they are (floats, to
 brought to integers without a common factor, so nothing in a count is rounded.
 
 ``count`` counts, ``programs`` lists the codes of the regions, ``bounds`` holds Theorem 1 of the
-paper; behind them, ``rows`` makes integers and ``modular`` certifies general position.
+paper; behind them, ``integers`` makes rows of integers and ``modular`` certifies general position.
 """
 
 from splinelib.arrangement.bounds import (

@@ -1,26 +1,36 @@
 """How many regions a masked layer can have: Theorem 1 as printed, and as corrected."""
 
 from operator import mul
-from typing import Any
+
+from numpy.typing import ArrayLike
 
 from splinelib.arrangement.count import LIMIT, largest, regions
-from splinelib.arrangement.rows import different, integer_rows, nested
+from splinelib.arrangement.integers import different, integer_rows, nested
 
 
-def printed_bound(W: Any, b: Any, M: Any, *, limit: int = LIMIT) -> int:
+def printed_bound(W: ArrayLike, b: ArrayLike, M: ArrayLike, *, limit: int = LIMIT) -> int:
     """The bound of the paper's Theorem 1, as printed: regions less one for each row of M of zeros.
 
     Parameters
     ----------
     W, b, limit
-        The layer before masking, as for `regions`.
+        The layer before masking, as for ``regions``.
     M : (n, d)
         Mask on W, 1 = kept (the paper's Q_W).
 
     Returns
     -------
     int
-        It can be *less* than the number of regions after masking; see `corrected_bound`.
+        It can be *less* than the number of regions after masking; see ``corrected_bound``.
+
+    Raises
+    ------
+    ValueError
+        As for ``regions``, or if M is not (n, d) with entries 0 and 1.
+
+    Notes
+    -----
+    Taught in *What a mask does to a partition*.
 
     Examples
     --------
@@ -34,13 +44,15 @@ def printed_bound(W: Any, b: Any, M: Any, *, limit: int = LIMIT) -> int:
     return regions(W, b, limit=limit) - sum(not any(row) for row in mask)
 
 
-def corrected_bound(W: Any, b: Any, M: Any, m: Any = None, *, limit: int = LIMIT) -> int:
+def corrected_bound(
+    W: ArrayLike, b: ArrayLike, M: ArrayLike, m: ArrayLike | None = None, *, limit: int = LIMIT
+) -> int:
     """The best bound that is proven here for the number of regions after masking.
 
     Parameters
     ----------
     W, b, limit
-        The layer before masking, as for `regions`.
+        The layer before masking, as for ``regions``.
     M, m : (n, d) and (n,)
         Masks on W and b, 1 = kept; without m all offsets are kept.
 
@@ -50,6 +62,11 @@ def corrected_bound(W: Any, b: Any, M: Any, m: Any = None, *, limit: int = LIMIT
         With h different hyperplanes before and h' after masking: ``|Omega| - (h - h')`` if each one
         after was there before, as for a unit mask; and never more than r(h', d).
 
+    Raises
+    ------
+    ValueError
+        As for ``regions``, or if M is not (n, d) or m not (n,) with entries 0 and 1.
+
     Notes
     -----
     Proof.  r(h', d) bounds any h' hyperplanes.  If those after were all there before, take the
@@ -57,11 +74,12 @@ def corrected_bound(W: Any, b: Any, M: Any, m: Any = None, *, limit: int = LIMIT
     restriction.  A unit mask keeps a row and its offset or drops the row, so it is of this kind
     (with the row gone, the unit draws nothing, whether its offset is kept or not).
 
-    In general position, any mask lowers the count by at least the number of its rows of zeros,
-    n - n': before it is r(n, d), after at most r(n', d), and their difference is the sum of
-    r(j, d - 1) >= 1 over j from n' to n - 1.  This is the paper's Theorem 1; without general
-    position its bound fails, for masked weights as well as for units that draw the same.
-    Chapter *What a mask does to a partition*.
+    In general position, any mask lowers the count by at least the number n - n' of rows of zeros of
+    M: before it is r(n, d), after at most r(h', d) <= r(n', d), as only the other n' rows can draw,
+    and r(n, d) - r(n', d) is the sum of r(j, d - 1) >= 1 over j from n' to n - 1.  This is the
+    paper's Theorem 1, and implied by the bound here; without general position it can fail, for
+    masked weights as well as for units that draw the same.
+    Taught in *What a mask does to a partition*.
 
     Examples
     --------
@@ -82,12 +100,28 @@ def corrected_bound(W: Any, b: Any, M: Any, m: Any = None, *, limit: int = LIMIT
     return min(always, regions(W, b, limit=limit) - (len(before) - len(after)))
 
 
-def printed_maximum(M: Any) -> int:
+def printed_maximum(M: ArrayLike) -> int:
     """The maximum of the paper's Theorem 1 for unit masks, as printed: 2^(number of pruned units).
 
-    M (n, d) or (n,): mask on W, or one entry for each unit; 1 = kept.  The exponent counts the
-    wrong units, and even 2^(number of kept units) is reached only up to d of them: see
-    `corrected_maximum`.
+    Parameters
+    ----------
+    M : (n, d) or (n,)
+        Mask on W, or one entry for each unit; 1 = kept.
+
+    Returns
+    -------
+    int
+        The exponent counts the wrong units, and even 2^(number of kept units) is reached only up to
+        d of them; see ``corrected_maximum``.
+
+    Raises
+    ------
+    ValueError
+        If M has another shape, or entries other than 0 and 1.
+
+    Notes
+    -----
+    Taught in *What a mask does to a partition*.
 
     Examples
     --------
@@ -98,12 +132,30 @@ def printed_maximum(M: Any) -> int:
     return 2 ** (len(keep) - sum(keep))
 
 
-def corrected_maximum(M: Any, d: int) -> int:
+def corrected_maximum(M: ArrayLike, d: int) -> int:
     """The largest number of regions after a unit mask, over all weights: r(n', d).
 
-    M (n, d) or (n,): mask on W, or one entry for each unit; 1 = kept.  n' is the number of rows
-    that are not all zero.  Weights in general position reach r(n', d).  A mask that also drops
-    single weights makes at most r(n', d), perhaps less.
+    Parameters
+    ----------
+    M : (n, d) or (n,)
+        Mask on W, or one entry for each unit; 1 = kept.
+    d : int
+        Number of inputs.
+
+    Returns
+    -------
+    int
+        n' is the number of rows of M that are not all zero.  Weights in general position reach
+        r(n', d).  A mask that also drops single weights makes at most r(n', d), perhaps less.
+
+    Raises
+    ------
+    ValueError
+        If M has another shape, or entries other than 0 and 1, or d is negative.
+
+    Notes
+    -----
+    Taught in *What a mask does to a partition*.
 
     Examples
     --------
@@ -113,7 +165,7 @@ def corrected_maximum(M: Any, d: int) -> int:
     return largest(sum(_kept_units(M, d)), d)
 
 
-def _kept_units(M: Any, d: int | None = None) -> list[bool]:
+def _kept_units(M: ArrayLike, d: int | None = None) -> list[bool]:
     """Which units a mask (n, d) or (n,) keeps, at least in part."""
     table = nested(M)
     first = table[0] if isinstance(table, list) and table else None
@@ -121,7 +173,7 @@ def _kept_units(M: Any, d: int | None = None) -> list[bool]:
     return [any(row) for row in _mask(table, len(table) if first is not None else 0, width)]
 
 
-def _mask(M: Any, n: int, d: int) -> list[list[int]]:
+def _mask(M: ArrayLike, n: int, d: int) -> list[list[int]]:
     """A mask of shape (n, d), or (n,) for d = 1, as lists of 0 and 1."""
     table = nested(M)
     rows = [v if isinstance(v, list) else [v] for v in table] if isinstance(table, list) else []

@@ -2,18 +2,36 @@
 
 import math
 from collections import defaultdict
-from typing import Any
 
+from numpy.typing import ArrayLike
+
+from splinelib.arrangement.integers import Row, different, divided, integer_rows, restriction
 from splinelib.arrangement.modular import certainly_general, certainly_whole
-from splinelib.arrangement.rows import Row, different, divided, integer_rows, restriction
 
-LIMIT = 1_000_000  # regions: a count that may have to go through more is refused
+LIMIT = 10_000_000  # steps: a count that may take more is refused
 
 
 def largest(n: int, d: int) -> int:
     """The largest number of regions that n hyperplanes make in R^d, ``sum_{i <= d} C(n, i)``.
 
-    It is written r(n, d) and reached exactly in general position (*Counting regions*).
+    Parameters
+    ----------
+    n, d : int
+        Numbers of hyperplanes and of dimensions, 0 or more.
+
+    Returns
+    -------
+    int
+        Written r(n, d) in the book.
+
+    Raises
+    ------
+    ValueError
+        If n or d is negative.
+
+    Notes
+    -----
+    Reached exactly in general position.  Taught in *Counting regions*.
 
     Examples
     --------
@@ -25,8 +43,27 @@ def largest(n: int, d: int) -> int:
     return sum(math.comb(n, i) for i in range(min(n, d) + 1))
 
 
-def hyperplanes(W: Any, b: Any) -> int:
-    """Number of different hyperplanes that a layer draws; arguments as for `regions`.
+def hyperplanes(W: ArrayLike, b: ArrayLike) -> int:
+    """Number of different hyperplanes that a layer draws.
+
+    Parameters
+    ----------
+    W, b : (n, d) and (n,)
+        As for ``regions``.
+
+    Returns
+    -------
+    int
+        Rows of zeros draw none; equal hyperplanes count once.
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, NaN or infinity.
+
+    Notes
+    -----
+    Taught in *What a mask does to a partition*.
 
     Examples
     --------
@@ -36,7 +73,7 @@ def hyperplanes(W: Any, b: Any) -> int:
     return len(different(integer_rows(W, b)))
 
 
-def regions(W: Any, b: Any, *, limit: int = LIMIT) -> int:
+def regions(W: ArrayLike, b: ArrayLike, *, limit: int = LIMIT) -> int:
     """Number of regions of a layer, ``|Omega|``, exactly.
 
     Parameters
@@ -44,8 +81,8 @@ def regions(W: Any, b: Any, *, limit: int = LIMIT) -> int:
     W, b : (n, d) and (n,)
         Slopes and offsets: arrays, tensors on any device, or lists of ints, floats or Fractions.
     limit : int
-        Without a closed form, refuse n hyperplanes of R^d if r(n, d) is more than this; a million
-        takes up to half a minute.
+        Without a closed form, refuse n hyperplanes of R^d if a count may take more steps than this,
+        ``(d - 1) r(n, d)``.  A step takes one or two microseconds.
 
     Returns
     -------
@@ -61,7 +98,7 @@ def regions(W: Any, b: Any, *, limit: int = LIMIT) -> int:
     -----
     Deletion and restriction: one hyperplane more adds as many regions as the others draw on it.
     Independent slopes (2^n regions), general position (r(n, d)), products and central arrangements
-    are recognized first.  Chapter *Counting regions*.
+    are recognized first.  Taught in *Counting regions*.
 
     Examples
     --------
@@ -71,12 +108,29 @@ def regions(W: Any, b: Any, *, limit: int = LIMIT) -> int:
     return _count(different(integer_rows(W, b)), limit)
 
 
-def in_general_position(W: Any, b: Any, *, limit: int = LIMIT) -> bool:
+def in_general_position(W: ArrayLike, b: ArrayLike, *, limit: int = LIMIT) -> bool:
     """Whether the n rows draw n different hyperplanes in general position; exactly.
 
-    That is: any ``i <= d`` of them meet in a flat of dimension ``d - i``, and no ``d + 1`` of them
-    have a common point.  False if a row draws nothing or two rows draw the same.  Arguments and
-    errors as for `regions`.
+    Parameters
+    ----------
+    W, b, limit
+        As for ``regions``.
+
+    Returns
+    -------
+    bool
+        True if any ``i <= d`` of the hyperplanes meet in a flat of dimension ``d - i``, and no
+        ``d + 1`` of them have a common point.  False also if a row draws nothing or two rows draw
+        the same.
+
+    Raises
+    ------
+    ValueError
+        As for ``regions``.
+
+    Notes
+    -----
+    Taught in *Counting regions*.
 
     Examples
     --------
@@ -104,7 +158,7 @@ def _count(rows: list[Row], limit: int) -> int:
         return n + 1
     if d > 2 and certainly_general(rows):
         return largest(n, d)
-    if largest(n, d) > limit and certainly_whole(rows):
+    if _steps(n, d) > limit and certainly_whole(rows):
         _afford(rows, limit)
     parts = _parts(rows) if d > 2 else [rows]
     if len(parts) > 1 or len(parts[0][0]) - 1 < d:
@@ -161,17 +215,22 @@ def _cleared(column: list[int], pivot: list[int], k: int) -> list[int]:
 
 
 def _afford(rows: list[Row], limit: int) -> None:
-    """Raise if deletion and restriction could go through more than ``limit`` regions."""
+    """Raise if deletion and restriction could take more than ``limit`` steps."""
     n, d = len(rows), len(rows[0]) - 1
-    bound = largest(n, d)
-    if bound > limit:
-        number = f"{bound:,}" if bound < 10**15 else f"10^{int(math.log10(bound))}"
+    steps = _steps(n, d)
+    if steps > limit:
+        number = f"{steps:,}" if steps < 10**15 else f"10^{int(math.log10(steps))}"
         raise ValueError(
-            f"no closed form was found for these {n} hyperplanes of R^{d}, and a count may go "
-            f"through {number} regions, more than limit = {limit:,}. Take fewer hyperplanes or a "
-            "slice of lower dimension, or raise limit and wait. (Random real numbers are in "
-            "general position with probability 1: `largest(n, d)`.)"
+            f"no closed form was found for these {n} hyperplanes of R^{d}, and a count may take "
+            f"{number} steps, more than limit = {limit:,}. Take fewer hyperplanes or a slice of "
+            "lower dimension, or raise limit and wait. Random real numbers are in general position "
+            "with probability 1, with largest(n, d) regions."
         )
+
+
+def _steps(n: int, d: int) -> int:
+    """Most steps that deletion and restriction take: some d - 1 for each region."""
+    return max(d - 1, 0) * largest(n, d)
 
 
 def _apart(rows: list[Row]) -> bool:

@@ -9,7 +9,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from splinelib.arrangement.rows import Row
+from splinelib.arrangement.integers import Row
 
 Array = np.ndarray
 

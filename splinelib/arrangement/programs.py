@@ -1,25 +1,24 @@
 """Which codes have a region: linear programs, in floating point."""
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.optimize import linprog
 
-from splinelib.arrangement.rows import Row, different, integer_rows
+from splinelib.arrangement.integers import Row, different, integer_rows
 
 Array = np.ndarray
 
 TOLERANCE = 1e-9  # radius of the smallest region that counts; 1 is the farthest hyperplane
 
 
-def codes(W: Any, b: Any, *, limit: int = 20_000) -> Array:
+def codes(W: ArrayLike, b: ArrayLike, *, limit: int = 20_000) -> Array:
     """The code of every region, found by linear programs in floating point.
 
     Parameters
     ----------
     W, b : (n, d) and (n,)
-        As for `regions`.
+        As for ``regions``.
     limit : int
         Raise if there are more regions than this.
 
@@ -29,13 +28,18 @@ def codes(W: Any, b: Any, *, limit: int = 20_000) -> Array:
         Rows in lexicographic order; +1 where unit k is active, -1 where it is not.  A row of zeros
         has the sign of its offset everywhere, and -1 if that is zero, too.
 
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, NaN or infinity; or more regions than ``limit``.
+
     Notes
     -----
     Hyperplanes are added one at a time.  Each region known so far has a point inside; on the other
     side of the new hyperplane, a linear program looks for a ball of radius t in it and makes t as
     large as it can be, up to 1.  A region counts if it holds a ball of radius ``TOLERANCE``, in
     units of the distance from the origin to the farthest hyperplane (of 1, if all meet there).
-    Compare with `regions`, which is exact.
+    Compare with ``regions``, which is exact.  Taught in *What a mask does to a partition*.
 
     Examples
     --------
@@ -51,7 +55,7 @@ def codes(W: Any, b: Any, *, limit: int = 20_000) -> Array:
         if len(signs) > limit:
             raise ValueError(
                 f"the first {k} of {len(planes)} hyperplanes make {len(signs):,} regions, more "
-                f"than limit = {limit:,}. Count them with `regions`, or raise limit and wait."
+                f"than limit = {limit:,}. Count them with regions(W, b), or raise limit and wait."
             )
     table = np.array([_column(row, planes, signs) for row in rows], dtype=np.int8)
     table = table.reshape(len(rows), len(signs)).T
@@ -97,7 +101,9 @@ def _centers(signs: Array, normals: Array, offsets: Array, block: int = 64) -> A
         options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
     )
     if not result.success:
-        raise ArithmeticError(f"the linear programs for regions were not solved: {result.message}")
+        raise ArithmeticError(
+            f"the linear programs for regions were not solved ({result.message})."
+        )
     return result.x.reshape(number, d + 1)[:, :-1]
 
 

@@ -17,8 +17,8 @@ STRETCH = 1024  # sorted pairs looked at in one go
 class Removals(NamedTuple):
     """The order in which the units of a layer go, all but the last.
 
-    ``order (C-1,)`` int64 holds the units, ``values (C-1,)`` float64 the distance of the closest
-    pair at that moment, which never falls, and ``partners (C-1,)`` int64 its other member, which
+    ``order (n-1,)`` int64 holds the units, ``values (n-1,)`` float64 the distance of the closest
+    pair at that moment, which never falls, and ``partners (n-1,)`` int64 its other member, which
     stays (and may go later).
     """
 
@@ -36,8 +36,8 @@ def greedy(N: ArrayLike | Tensor) -> Removals:
 
     Parameters
     ----------
-    N : Tensor or array (C, C)
-        Distances between units, C >= 2, symmetric to the last bit, such as ``pair_matrix`` gives.
+    N : Tensor or array (n, n)
+        Distances between units, n >= 2, symmetric to the last bit, such as ``pair_matrix`` gives.
         The diagonal is not used.
 
     Returns
@@ -53,7 +53,7 @@ def greedy(N: ArrayLike | Tensor) -> Removals:
     Notes
     -----
     All pairs are sorted once; the next closest pair is the next one in this list of which both
-    members are left.  O(C^2 log C) for any N, on the CPU, wherever N is.
+    members are left.  O(n^2 log n) for any N, on the CPU, wherever N is.
 
     Paper, Proposition 2 ("removing sequentially one of the two units"), which leaves open which
     one; taught in *Redundant units*.
@@ -66,6 +66,15 @@ def greedy(N: ArrayLike | Tensor) -> Removals:
     >>> removals = greedy((x[:, None] - x).abs())
     >>> removals.order.tolist(), removals.values.tolist(), removals.partners.tolist()
     ([1, 2, 3], [1.0, 3.0, 7.0], [0, 0, 0])
+
+    Units that draw nothing are left out first; their numbers in the layer come back by ``drawn``:
+
+    >>> from splinelib.redundancy import has_hyperplane, pair_matrix
+    >>> W, b = torch.tensor([[0.0], [1.0], [2.0], [0.0], [1.0]]), torch.zeros(5)
+    >>> drawn = has_hyperplane(W)
+    >>> removals = greedy(pair_matrix(W[drawn], b[drawn]))
+    >>> drawn.nonzero()[removals.order, 0].tolist()
+    [2, 4]
     """
     distances = _distances(N)
     table = distances.cpu().numpy()
@@ -95,19 +104,19 @@ def keep(removals: Removals, number: int) -> Tensor:
     Parameters
     ----------
     removals : Removals
-        What ``greedy`` returns for C units.
+        What ``greedy`` returns for n units.
     number : int
-        How many of them are carried out, 0 to C - 1.
+        How many of them are carried out, 0 to n - 1.
 
     Returns
     -------
-    Tensor (C,), bool
+    Tensor (n,), bool
         True where the unit stays.
 
     Raises
     ------
     ValueError
-        If the number is not between 0 and C - 1.
+        If the number is not between 0 and n - 1.
 
     Notes
     -----
@@ -135,12 +144,12 @@ def one_shot(N: ArrayLike | Tensor) -> Tensor:
 
     Parameters
     ----------
-    N : Tensor or array (C, C)
+    N : Tensor or array (n, n)
         As for ``greedy``.
 
     Returns
     -------
-    Tensor (C,), float64, on the device of N
+    Tensor (n,), float64, on the device of N
 
     Raises
     ------
@@ -162,11 +171,11 @@ def one_shot(N: ArrayLike | Tensor) -> Tensor:
 
 
 def _distances(N: ArrayLike | Tensor) -> Tensor:
-    """N (C, C) in float64, checked."""
+    """N (n, n) in float64, checked."""
     N = numbers(N, "N").double()
     if N.ndim != 2 or len(N) != N.shape[1] or len(N) < 2:
         raise ValueError(
-            f"N must be (C, C) with C >= 2, one row and column a unit; got {tuple(N.shape)}."
+            f"N must be (n, n) with n >= 2, one row and column a unit; got {tuple(N.shape)}."
         )
     if N.isnan().any():
         raise ValueError("N holds NaN; remove the units behind it first.")

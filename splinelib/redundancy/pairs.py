@@ -12,7 +12,7 @@ from torch import Tensor
 Form = Literal["invariant", "printed"]
 ROUNDING = 32  # directions and offsets this many eps apart count as equal
 CLOSE = 1e-4  # 1 - |c| below this is not left to subtraction
-WORK = 2**18  # numbers that a temporary of the close pairs holds: what a cache holds
+WORK = {"cpu": 2**18}  # numbers that a temporary of the close pairs holds: what a cache holds
 
 
 def has_hyperplane(W: ArrayLike | Tensor) -> Tensor:
@@ -20,17 +20,17 @@ def has_hyperplane(W: ArrayLike | Tensor) -> Tensor:
 
     Parameters
     ----------
-    W : Tensor or array (C, d)
+    W : Tensor or array (n, d)
         Slope vectors, one row a unit.
 
     Returns
     -------
-    Tensor (C,), bool
+    Tensor (n,), bool
 
     Raises
     ------
     ValueError
-        If W is not (C, d), or holds NaN or infinity.
+        If W is not (n, d), or holds NaN or infinity.
 
     Notes
     -----
@@ -43,12 +43,13 @@ def has_hyperplane(W: ArrayLike | Tensor) -> Tensor:
     [True, False]
     """
     W = numbers(W, "W")
-    if W.ndim != 2 or not torch.isfinite(W).all():
+    if W.ndim != 2:
         raise ValueError(
-            f"W must be (C, d) with finite entries, one row a unit (flatten filters by "
-            f"W.flatten(1)); got shape {tuple(W.shape)}"
-            + ("." if W.ndim != 2 else " with NaN/inf.")
+            "W must be (n, d), one row a unit (flatten filters by W.flatten(1)); got shape "
+            f"{tuple(W.shape)}."
         )
+    if not torch.isfinite(W).all():
+        raise ValueError(f"W {tuple(W.shape)} holds NaN or infinity; remove these units first.")
     return (W != 0).any(1)
 
 
@@ -65,9 +66,10 @@ def pair_matrix(
 
     Parameters
     ----------
-    W : Tensor or array (C, d)
-        Slope vectors, one row a unit, C >= 2, none of them zero; see ``units.rows``.
-    b : Tensor or array (C,)
+    W : Tensor or array (n, d)
+        Slope vectors, one row a unit, n >= 2, see ``units.rows``.  No row is zero; ``greedy`` shows
+        how to leave such rows out.
+    b : Tensor or array (n,)
         Offsets.
     rho : float > 0
         Weight of offsets against angles.
@@ -76,14 +78,15 @@ def pair_matrix(
         hyperplanes alone.  ``"printed"``: ``(1 - |c|) + rho |b_k - b_k'|``, the paper's Eq. 6.
     block : int
         Units that are compared with as many others at once.  Beside the result, about
-        ``block (2 d + 10 block)`` numbers are held.
+        ``block (2 d + 10 block)`` numbers are held, and ``4 block d`` more where pairs are close.
     precision : torch.dtype, optional
-        The type in which the weights were rounded, if it is coarser than that of W, as for
-        ``units.rows`` of a float32 network.  By default the type of W.
+        The type in which weights and offsets were rounded, such as float32 for ``units.rows`` of a
+        float32 network.  By default the type of W; that of b never counts, as zeros are zeros in
+        any type.
 
     Returns
     -------
-    Tensor (C, C), float64, on the device of W
+    Tensor (n, n), float64, on the device of W
         Symmetric to the last bit, zeros on the diagonal.
 
     Raises
@@ -94,7 +97,9 @@ def pair_matrix(
 
     Notes
     -----
-    Near 1, ``1 - |c|`` is computed as ``||u_k - sgn(c) u_k'||^2 / 2``, which does not cancel.
+    Near 1, ``1 - |c|`` is computed as ``||u_k - sgn(c) u_k'||^2 / 2``, which does not cancel, once
+    for all units with the same direction.  This is the slow part where many units are close without
+    being the same, d numbers a pair.
     The rounding rule: directions at most ``32 eps`` apart and offsets at most ``32 eps (1 + |o|)``
     apart count as equal, with the eps of ``precision``, but no coarser than that of float32; that
     is 7e-15 for float64 and 4e-6 for float32.  A cosine of at most ``32 eps`` has no sign, and the
@@ -114,16 +119,15 @@ def pair_matrix(
     """
     W, b = _layer(W, b)
     _check_options(rho, form, block)
-    types = (W.dtype, b.dtype, precision or W.dtype)
-    eps = min(torch.finfo(torch.float32).eps, max(torch.finfo(kind).eps for kind in types))
-    lengths, offsets = _polar(W, b, block)
+    eps = min(torch.finfo(kind).eps for kind in (torch.float32, precision or W.dtype))
+    parts = [slice(i, i + block) for i in range(0, len(W), block)]
+    offsets = _offsets(W, b, parts)
     shifts = offsets if form == "invariant" else b.double()
     N = torch.empty(len(W), len(W), dtype=torch.float64, device=W.device)
-    parts = [slice(i, i + block) for i in range(0, len(W), block)]
     for number, rows in enumerate(parts):
-        u = _directions(W, lengths, rows)
+        u = _directions(W[rows])[0]
         for columns in parts[number:]:
-            v = u if columns == rows else _directions(W, lengths, columns)
+            v = u if columns == rows else _directions(W[columns])[0]
             cosines = (u @ v.T).triu(1) if columns == rows else u @ v.T
             values = _bends(u, v, cosines, ROUNDING * eps)
             sides = cosines if form == "invariant" else None
@@ -144,15 +148,16 @@ def numbers(values: ArrayLike | Tensor, name: str) -> Tensor:
 
 
 def _layer(W: ArrayLike | Tensor, b: ArrayLike | Tensor) -> tuple[Tensor, Tensor]:
-    """W (C, d) and b (C,), or an error that says what is wrong with them."""
+    """W (n, d) and b (n,), or an error that says what is wrong with them."""
     drawn, W = has_hyperplane(W), numbers(W, "W")
     b = numbers(b, "b").to(W.device)
-    if b.shape != W.shape[:1] or not torch.isfinite(b).all():
+    if b.shape != W.shape[:1]:
         raise ValueError(
             f"b must hold one finite offset a row of W, ({len(W)},), zeros if the layer has none; "
-            f"got shape {tuple(b.shape)}"
-            + ("." if b.shape != W.shape[:1] else " with NaN or infinity.")
+            f"got shape {tuple(b.shape)}."
         )
+    if not torch.isfinite(b).all():
+        raise ValueError(f"b ({len(b)},) holds NaN or infinity; remove these units first.")
     if len(W) < 2:
         raise ValueError(f"W has {len(W)} row; two units at least are needed to make a pair.")
     if not drawn.all():
@@ -177,41 +182,56 @@ def _check_options(rho: float, form: str, block: int) -> None:
         raise ValueError(f"block is {block}; give a number of units, 1 or more.")
 
 
-def _polar(W: Tensor, b: Tensor, block: int) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """Length of each row in two factors (C, 1), its largest entry and the rest; offsets (C,)."""
-    largest = torch.cat([part.abs().amax(1, keepdim=True) for part in W.split(block)]).double()
-    rest = torch.cat(
-        [
-            (part.double() / top).square().sum(1, keepdim=True).sqrt()
-            for part, top in zip(W.split(block), largest.split(block), strict=True)
-        ]
-    )
-    offsets = b.double() / largest[:, 0] / rest[:, 0]
+def _offsets(W: Tensor, b: Tensor, parts: list[slice]) -> Tensor:
+    """Signed offsets (n,) of the rows, for their directions as `_directions` turns them."""
+    polar = [(b[rows].double(), *_directions(W[rows])[1:]) for rows in parts]
+    offsets = torch.cat([b / top[:, 0] / length[:, 0] for b, top, length in polar])
     if not torch.isfinite(offsets).all():
         far = (~torch.isfinite(offsets)).nonzero().flatten().tolist()
         raise ValueError(
             f"the hyperplanes of units {_listed(far)} are further away than float64 can say "
             "(|b| / ||w|| overflows); remove these units first."
         )
-    return (largest, rest), offsets
+    return offsets
 
 
-def _directions(W: Tensor, lengths: tuple[Tensor, Tensor], rows: slice) -> Tensor:
-    """Some rows at length 1, float64; in two steps, so that no scale over- or underflows."""
-    return W[rows].double() / lengths[0][rows] / lengths[1][rows]
+def _directions(W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows at length 1, float64, and what they were divided by, so that no scale overflows.
+
+    That is first the largest entry (m, 1), with its sign: of a row and its multiples, most come out
+    equal to the last bit.  Then the length (m, 1).
+    """
+    W = W.double()
+    top = W.gather(1, W.abs().argmax(1, keepdim=True))
+    W = W / top
+    length = W.square().sum(1, keepdim=True).sqrt()
+    return W / length, top, length
 
 
 def _bends(u: Tensor, v: Tensor, cosines: Tensor, tolerance: float) -> Tensor:
     """1 - |c| of each pair of directions, u (m, d), v (n, d) -> (m, n)."""
     values = 1 - cosines.abs()
     i, j = (values < CLOSE).nonzero(as_tuple=True)
-    size = max(1, WORK // u.shape[1])
-    for first, second in zip(i.split(size), j.split(size), strict=True):
-        turned = -cosines[first, second].sign()[:, None]
-        apart = torch.addcmul(u.index_select(0, first), turned, v.index_select(0, second))
-        lengths = torch.linalg.vector_norm(apart, dim=1)
-        values[first, second] = torch.where(lengths > tolerance, lengths.square() / 2, 0)
+    if len(i):
+        turned = -cosines[i, j].sign()
+        (u, of_u), (v, of_v) = (x.unique(dim=0, return_inverse=True) for x in (u, v))
+        i_, j_ = of_u[i], of_v[j]
+        table = values.new_zeros(len(u), len(v))
+        table[i_, j_] = turned
+        values[i, j] = _halves(u, v, table, tolerance)[i_, j_]
     return values
+
+
+def _halves(u: Tensor, v: Tensor, turned: Tensor, tolerance: float) -> Tensor:
+    """||u_k + turned v_k'||^2 / 2 of each pair with turned (m, n) = +-1, in place of that."""
+    i, j = turned.nonzero(as_tuple=True)
+    size = max(1, WORK.get(u.device.type, 2**25) // u.shape[1])
+    for first, second in zip(i.split(size), j.split(size), strict=True):
+        signs = turned[first, second][:, None]
+        apart = torch.addcmul(u.index_select(0, first), signs, v.index_select(0, second))
+        lengths = torch.linalg.vector_norm(apart, dim=1)
+        turned[first, second] = torch.where(lengths > tolerance, lengths.square() / 2, 0)
+    return turned
 
 
 def _shifts(o: Tensor, p: Tensor, cosines: Tensor | None, tolerance: float) -> Tensor:

@@ -4,10 +4,12 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from numpy.typing import ArrayLike
+
 Row = tuple[int, ...]  # slopes, then the offset: (w_1, ..., w_d, b)
 
 
-def integer_rows(W: Any, b: Any) -> list[Row]:
+def integer_rows(W: ArrayLike, b: ArrayLike) -> list[Row]:
     """The rows ``(w_k, b_k)`` of a layer, each times a positive number that makes it integer."""
     slopes, offsets = nested(W), nested(b)
     if not all(isinstance(v, list) for v in (slopes, offsets)) or any(
