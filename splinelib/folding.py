@@ -1,28 +1,16 @@
 """Moving what a unit does into the layers that read it, so that the unit can go."""
 
-import math
 from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from splinelib.ops import copied
-from splinelib.units import (
-    LAYERS,
-    NORMS,
-    OUTPUT,
-    SHARED,
-    Reader,
-    Units,
-    call,
-    is_a,
-    norm_map,
-    rows,
-    units,
-)
+from splinelib.ops import SCALINGS, copied
+from splinelib.units.order import LAYERS, NORMS, is_a
+from splinelib.units.walk import OUTPUT, SHARED, Reader, Units, call, known, units
+from splinelib.units.weights import norm_map, rows
 
-SCALINGS = ("mul", "truediv", "div", "neg")
 POOLS = (nn.AvgPool2d, nn.ZeroPad2d, "avg_pool2d")  # what may mix zeros into a constant image
 PIXELS = 256  # side of the image on which that is tried
 
@@ -38,7 +26,8 @@ def fold_constants(net: nn.Module, layers: Iterable[str] | None = None) -> nn.Mo
     Parameters
     ----------
     net : nn.Module
-        The network, see :func:`splinelib.units.units`; it stays as it is.
+        The network, see :func:`splinelib.units.units` (the inputs of a Linear are ``(B,
+        features)``); it stays as it is.
     layers : iterable of str, optional
         Paths of the layers whose constant units are folded. Default: all but the output.
 
@@ -51,8 +40,9 @@ def fold_constants(net: nn.Module, layers: Iterable[str] | None = None) -> nn.Mo
     Raises
     ------
     ValueError
-        An unknown layer, or a constant unit that no bias can stand for: it enters a sum or the
-        output, or its readers see zeros beside it (padding), for example.
+        An unknown layer, a weight that is NaN or infinite or would become so, or a constant unit
+        that no bias can stand for: it enters a sum or the output, or its readers see zeros beside
+        it (padding), for example.
 
     Notes
     -----
@@ -72,11 +62,7 @@ def fold_constants(net: nn.Module, layers: Iterable[str] | None = None) -> nn.Mo
     found = units(net)
     if layers is None:
         layers = [layer for layer, at in found.items() if at.closed != OUTPUT]
-    chosen = set(layers)
-    if unknown := chosen - set(found):
-        raise ValueError(
-            f"the network has no layer {sorted(unknown)}; its layers: {', '.join(found)}"
-        )
+    chosen = known(found, layers)
     for layer in found:
         if layer in chosen:
             _fold(net, found, layer)
@@ -86,160 +72,95 @@ def fold_constants(net: nn.Module, layers: Iterable[str] | None = None) -> nn.Mo
 def working_copy(net: nn.Module) -> nn.Module:
     """A copy whose weights may be edited: masks of torch's own pruning are made permanent."""
     net = copied(net)
-    for module in net.modules():
-        for name in ("weight", "bias"):
-            if hasattr(module, f"{name}_orig"):
-                prune.remove(module, name)
     for path, module in net.named_modules():
-        computed = isinstance(module, (*LAYERS, *NORMS)) and "weight" not in module._parameters
-        if computed:
+        for name in ("weight", "bias"):
+            if hasattr(module, f"{name}_mask"):
+                prune.remove(module, name)
+        if isinstance(module, (*LAYERS, *NORMS)) and "weight" not in module._parameters:
             raise ValueError(
-                f"the weight of '{path}' is computed from other parameters (a parametrization), "
-                "so it cannot be edited; make it permanent first"
+                f"the weight of '{path}' is computed from other parameters (a parametrization, or "
+                "a norm), so it cannot be edited; make it permanent first."
             )
+    for name, value in (*net.named_parameters(), *net.named_buffers()):
+        if not value.isfinite().all():
+            raise ValueError(f"'{name}' holds NaN or infinity; give every weight a number first.")
     return net
 
 
-def output_factor(units: Units, ratio: float) -> float:
-    """Relation between the outputs of two units whose pre-activations are proportional.
-
-    Parameters
-    ----------
-    units : Units
-        The layer of both.
-    ratio : float
-        Number c with ``z_gone = c z_survivor``, BatchNorm folded.
-
-    Returns
-    -------
-    float
-        The factor with ``h_gone = factor * h_survivor``, for all that the readers see.
-
-    Raises
-    ------
-    ValueError
-        If there is none: opposite sides (c < 0) of an activation that is not even, or of a
-        max-pooling; a BatchNorm between activation and reader; c zero or not finite.
-
-    Examples
-    --------
-    >>> from splinelib import nets
-    >>> from splinelib.units import units
-    >>> output_factor(units(nets.mlp([2, 3, 1], alpha=-1))["0"], -2.0)
-    2.0
-    """
-    if not (math.isfinite(ratio) and ratio):
-        raise ValueError(f"the ratio of the pre-activations is {ratio}; it must be a finite number")
-    for reader in units.readers:
-        if any(is_a(op, NORMS) for op in reader.through):
-            raise ValueError(f"a BatchNorm stands between '{units.layer}' and '{reader.layer}'")
-    if ratio > 0:
-        return ratio
-    if units.alpha not in (None, -1):
-        raise ValueError(
-            f"the two units of '{units.layer}' look to opposite sides of their hyperplane, and an "
-            f"activation of leakiness {units.alpha} treats the sides differently (-1 would not)"
-        )
-    for reader in units.readers:
-        kinds = [op.kind for op in reader.through]
-        kinds = kinds[: kinds.index("sign")] if "sign" in kinds else kinds
-        if "max" in kinds:
-            raise ValueError(
-                f"the two units of '{units.layer}' have opposite signs, and a max-pooling before "
-                f"'{reader.layer}' treats the signs differently"
-            )
-    return ratio if units.alpha is None else -ratio
-
-
-def add_columns(net: nn.Module, units: Units, survivor: int, gone: int, factor: float) -> None:
-    """Let one unit do the work of another, in place; the network must be a working copy.
-
-    Parameters
-    ----------
-    net : nn.Module
-        From :func:`working_copy`.
-    units : Units
-        The layer of both units.
-    survivor, gone : int
-        Two units with ``h_gone = factor * h_survivor``, see :func:`output_factor`.
-    factor : float
-        ``factor`` times the weights that read ``gone`` are added to those that read ``survivor``;
-        then ``gone`` is removed, see :func:`remove_units`.
-
-    Raises
-    ------
-    ValueError
-        If not all that leaves the units goes into readers, with the reason (``units.closed``).
-
-    Examples
-    --------
-    >>> from splinelib import nets
-    >>> from splinelib.units import units
-    >>> net = working_copy(nets.by_hand(([[1], [2]], [1, 2]), ([[5, 7]], [0])))
-    >>> add_columns(net, units(net)["0"], survivor=0, gone=1, factor=2.0)
-    >>> net[0].weight.tolist(), net[2].weight.tolist()
-    ([[1.0], [0.0]], [[19.0, 0.0]])
-    """
-    if units.closed:
-        raise ValueError(f"units of '{units.layer}' cannot be merged: {units.closed}")
-    for reader in units.readers:
-        columns = _columns(net, reader, units.width)
-        columns[:, survivor] += factor * columns[:, gone]
-    remove_units(net, units, [gone])
-
-
-def remove_units(net: nn.Module, units: Units, gone: Tensor | list[int]) -> None:
+def remove_units(net: nn.Module, at: Units, gone: Tensor | list[int]) -> None:
     """Set units and the weights that read them to 0, in place; the network is a working copy.
 
-    ``gone (D,)`` is bool, or a list of units. Slope vector and offset, and scale, shift and running
+    ``gone (n,)`` is bool, or a list of units. Slope vector and offset, and scale, shift and running
     mean of the BatchNorm directly behind become 0, so that ``z = 0`` for any input.
     """
-    layer = net.get_submodule(units.layer)
-    norm = net.get_submodule(units.norm) if units.norm else None
+    layer = net.get_submodule(at.layer)
+    norm = net.get_submodule(at.norm) if at.norm else None
     parts = [layer.weight, layer.bias]
     parts += [norm.weight, norm.bias, norm.running_mean] if norm else []
     with torch.no_grad():
         for part in parts:
             if part is not None:
                 part[gone] = 0
-        for reader in units.readers:
-            _columns(net, reader, units.width)[:, gone] = 0
+        for reader in at.readers:
+            columns(net, reader, at.width)[:, gone] = 0
 
 
-def _fold(net: nn.Module, found: dict[str, Units], layer: str) -> None:
-    """Fold the constant units of one layer of a working copy, in place."""
-    here = found[layer]
-    W, b = rows(net, here)
-    gone = (W == 0).all(1)
-    reason, shifts = here.closed, []
-    for reader in here.readers:
-        values = _constants(net, reader, b)[gone]
-        reason = reason or (_padding(net, reader) if values.any() else "")
-        columns = _columns(net, reader, here.width)[:, gone].flatten(2).double()
-        if values.shape[1] == 1:  # all pixels of a kernel see the same
-            columns = columns.sum(2, keepdim=True)
-        shifts.append(torch.einsum("okj,kj->o", columns, values))
-    moving = (gone & (b != 0)).nonzero().flatten().tolist()
-    if reason and moving:
-        numbers = ", ".join(map(str, moving))
-        raise ValueError(
-            f"unit {numbers} of '{layer}' is constant but cannot be folded: {reason}. Name the "
-            "layers to fold, without this one"
-        )
-    if not reason and gone.any():
-        for reader, shift in zip(here.readers, shifts, strict=True):
-            _shift(net, found[reader.layer], shift)
-        remove_units(net, here, gone)
-
-
-def _columns(net: nn.Module, reader: Reader, width: int) -> Tensor:
+def columns(net: nn.Module, reader: Reader, width: int) -> Tensor:
     """Weights of a reader by the unit that they read, a view ``(out, width, ...)``."""
     weight = net.get_submodule(reader.layer).weight.detach()
     return weight if weight.ndim == 4 else weight.unflatten(1, (width, -1))
 
 
+def rounded(values: Tensor, weight: Tensor, name: str) -> Tensor:
+    """Float64 values in the type of a weight; a ``ValueError`` if they are too large for it."""
+    values = values.to(weight.dtype)
+    if not values.isfinite().all():
+        raise ValueError(
+            f"{name} would overflow {str(weight.dtype).removeprefix('torch.')}; a wider type is "
+            "needed, such as net.double()."
+        )
+    return values
+
+
+def _fold(net: nn.Module, found: dict[str, Units], layer: str) -> None:
+    """Fold the constant units of one layer of a working copy, in place."""
+    at = found[layer]
+    W, b = rows(net, at)
+    gone = (W == 0).all(1)
+    seen = [_constants(net, reader, b)[gone] for reader in at.readers]
+    reason = _obstacle(net, at, seen)
+    moving = (b[gone] != 0) & bool(at.closed)
+    for values in seen:
+        moving |= values.any(1)
+    if reason and moving.any():
+        numbers = ", ".join(map(str, gone.nonzero().flatten()[moving].tolist()))
+        raise ValueError(
+            f"unit {numbers} of '{layer}' is constant but cannot be folded: {reason}. Name the "
+            "layers to fold, without this one."
+        )
+    if not reason and gone.any():
+        for reader, values in zip(at.readers, seen, strict=True):
+            read = columns(net, reader, at.width)[:, gone].flatten(2)
+            _shift(net, found[reader.layer], _sums(read.double(), values))
+        remove_units(net, at, gone)
+
+
+def _obstacle(net: nn.Module, at: Units, seen: list[Tensor]) -> str:
+    """Why no bias can stand for what readers see of constant units, in words; "" if it can."""
+    read = zip(at.readers, seen, strict=True)
+    reasons = (_padding(net, reader) for reader, values in read if values.any())
+    return at.closed or next(filter(None, reasons), "")
+
+
+def _sums(read: Tensor, values: Tensor) -> Tensor:
+    """What weights (out, n, ...) make of constants (n, positions): one number an output."""
+    if values.shape[1] == 1:  # all pixels of a kernel see the same
+        read = read.sum(2, keepdim=True)
+    return torch.einsum("okj,kj->o", read, values)
+
+
 def _constants(net: nn.Module, reader: Reader, b: Tensor) -> Tensor:
-    """What a reader sees of units that are constant: offsets b (D,) -> (D, positions)."""
+    """What a reader sees of units that are constant: offsets b (n,) -> (n, positions)."""
     values = b[:, None].expand(-1, reader.positions)
     for op in reader.through:
         if op.kind == "sign" or is_a(op, SCALINGS):
@@ -259,20 +180,21 @@ def _padding(net: nn.Module, reader: Reader) -> str:
     zeros = getattr(module, "padding_mode", "zeros") == "zeros" and padding != "valid"
     if zeros and any(padding if isinstance(padding, Sequence) else [padding]):
         return f"'{reader.layer}' reads it beside the zeros of its padding"
-    image = torch.ones(1, 1, PIXELS, PIXELS, dtype=torch.float64)
+    image = torch.ones(1, 1, PIXELS, PIXELS, dtype=torch.float64, device="cpu")
     for op in reader.through:
         if is_a(op, POOLS) and (op.apply(image) - 1).abs().max() > 1e-9:
             return f"'{call(op)}' mixes other numbers into it (padding, for example)"
     return ""
 
 
-def _shift(net: nn.Module, here: Units, shift: Tensor) -> None:
-    """Add ``shift (D,)`` to the pre-activations of a layer of a working copy, in place."""
-    module = net.get_submodule(here.layer)
+def _shift(net: nn.Module, at: Units, shift: Tensor) -> None:
+    """Add ``shift (n,)`` to the pre-activations of a layer of a working copy, in place."""
+    module, name = net.get_submodule(at.layer), f"the bias of '{at.layer}'"
     if module.bias is not None:
-        module.bias.data += shift.to(module.bias.dtype)
-    elif here.norm and SHARED not in here.closed:
-        mean = net.get_submodule(here.norm).running_mean
-        mean -= shift.to(mean.dtype)
+        module.bias.data = rounded(module.bias.double() + shift, module.bias, name).detach()
+    elif at.norm and SHARED not in at.closed:
+        mean = net.get_submodule(at.norm).running_mean
+        mean.copy_(rounded(mean.double() - shift, mean, f"the running mean of '{at.norm}'"))
     else:
-        module.bias = nn.Parameter(shift.to(module.weight.dtype))
+        bias = rounded(shift, module.weight, name)
+        module.bias = nn.Parameter(bias, requires_grad=module.weight.requires_grad)

@@ -5,6 +5,7 @@ If two units of a layer draw the same hyperplane, their pre-activations are prop
 be added, times the factor, to those that read ``survivor``.
 """
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -12,9 +13,11 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from splinelib.folding import add_columns, output_factor, working_copy
+from splinelib.folding import columns, remove_units, rounded, working_copy
 from splinelib.redundancy.pairs import has_hyperplane, numbers, pair_matrix
-from splinelib.units import Rows, Units, find, rows, units
+from splinelib.units.order import NORMS, is_a
+from splinelib.units.walk import Reader, Units, find, known, units
+from splinelib.units.weights import Rows, rows
 
 
 class Merged(NamedTuple):
@@ -36,10 +39,10 @@ def coincident(
 
     Parameters
     ----------
-    W : Tensor or array (C, d)
+    W : Tensor or array (n, d)
         Slope vectors, one row a unit; see ``units.rows``.  Rows of zeros draw no hyperplane and
         are in no group.
-    b : Tensor or array (C,)
+    b : Tensor or array (n,)
         Offsets.
     precision : torch.dtype, optional
         The type in which the weights were rounded, if it is coarser than that of W.
@@ -87,7 +90,8 @@ def merge(net: nn.Module, layer: str, survivor: int, gone: int) -> nn.Module:
     Parameters
     ----------
     net : nn.Module
-        A network, see ``splinelib.units``, in evaluation or training mode; it stays as it is.
+        A network, see ``splinelib.units`` (the inputs of a Linear are ``(B, features)``), in
+        evaluation or training mode; it stays as it is.
     layer : str
         Path of the Linear or Conv2d, as in ``net.named_modules()``.
     survivor, gone : int
@@ -103,7 +107,8 @@ def merge(net: nn.Module, layer: str, survivor: int, gone: int) -> nn.Module:
     ValueError
         With the reason, if there are no such units, if their hyperplanes differ, or if the factor
         between them does not reach the readers: they look to opposite sides and the activation is
-        not even, or something besides layers reads them (a sum, the output, ...).
+        not even, or something besides layers reads them (a sum, the output, ...).  Also if a weight
+        is NaN or infinite, or would become so.
 
     Notes
     -----
@@ -173,12 +178,7 @@ def merge_all(net: nn.Module, layers: Iterable[str] | None = None) -> Merged:
     'relu(-z) = relu(z) - z needs a linear term that no unit carries.'
     """
     found, net = units(net), working_copy(net)
-    chosen = set(found if layers is None else layers)
-    if chosen - set(found):
-        raise ValueError(
-            f"the network has no layer {sorted(chosen - set(found))}; its layers: "
-            f"{', '.join(found)}"
-        )
+    chosen = known(found, found if layers is None else layers)
     result = Merged(net, [], [])
     for at in (at for layer, at in found.items() if layer in chosen):
         here = rows(net, at)
@@ -219,13 +219,43 @@ def _merge(net: nn.Module, at: Units, here: Rows, survivor: int, gone: int) -> N
         )
     if at.closed:
         raise ValueError(f"{pair} cannot be merged: {at.closed}.")
-    ratio = _ratio(W)
+    _add(net, at, survivor, gone, _factor(at, pair, _ratio(W)))
+
+
+def _factor(at: Units, pair: str, ratio: float) -> float:
+    """The factor with ``h_gone = factor h_survivor``, from that of the pre-activations."""
+    if not (math.isfinite(ratio) and ratio):
+        raise ValueError(f"{pair} cannot be merged: the ratio of their weights is {ratio}.")
     if ratio < 0 and at.alpha not in (None, -1):
         raise ValueError(
             f"{pair} look to opposite sides of their hyperplane, and "
             f"{_name(at.alpha)} needs a linear term that no unit carries."
         )
-    add_columns(net, at, survivor, gone, output_factor(at, ratio))
+    for reader in at.readers:
+        between = f"stands between '{at.layer}' and '{reader.layer}'"
+        if any(is_a(op, NORMS) for op in reader.through):
+            raise ValueError(f"{pair} cannot be merged: a BatchNorm {between}.")
+        if ratio < 0 and _pools_signs(reader):
+            raise ValueError(f"{pair} have opposite signs, and a max-pooling {between}.")
+    return abs(ratio) if at.alpha is not None else ratio
+
+
+def _pools_signs(reader: Reader) -> bool:
+    """Whether a max-pooling comes before any activation."""
+    kinds = [op.kind for op in reader.through if op.kind in ("max", "sign")]
+    return kinds[:1] == ["max"]
+
+
+def _add(net: nn.Module, at: Units, survivor: int, gone: int, factor: float) -> None:
+    """Let ``survivor`` do the work of ``gone``, in place: all readers, or none and an error."""
+    sums = []
+    for reader in at.readers:
+        read = columns(net, reader, at.width)
+        added = read[:, survivor].double() + factor * read[:, gone].double()
+        sums.append(rounded(added, read, f"the weights of '{reader.layer}'"))
+    for reader, added in zip(at.readers, sums, strict=True):
+        columns(net, reader, at.width)[:, survivor] = added
+    remove_units(net, at, [gone])
 
 
 def _name(alpha: float) -> str:

@@ -14,7 +14,7 @@ import copy
 import math
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -63,6 +63,8 @@ class Op:
         Slope of a ``"sign"`` operation where its unit is inactive.
     pool : MaxPool2d, optional
         The window of a ``"max"`` operation.
+    function : str
+        The function or method that is called, such as ``"add"``; empty for a module.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Op:
     label: str = ""
     alpha: float = 0.0
     pool: nn.MaxPool2d | None = None
+    function: str = ""
 
     def windows(self, z: Tensor) -> Tensor:
         """Entries that compete in each window of a max-pooling.  z (B, C, H, W) -> (B, n, w)."""
@@ -175,7 +178,10 @@ def _op(node: fx.Node, modules: dict[str, nn.Module]) -> Op:
         return _module_op(node.target, modules[node.target], node.name, inputs)
     if node.target in ("size", "dim", getattr, operator.getitem):
         return Op(node.name, "shape", inputs, lambda *t: None, lambda *t: None)
-    return _function_op(node, inputs)
+    target = getattr(Tensor, node.target.rstrip("_")) if node.op == "call_method" else node.target
+    target = OUT_OF_PLACE.get(target, target)
+    function = getattr(target, "__name__", str(target)).rstrip("_")
+    return replace(_function_op(node, target, function, inputs), function=function)
 
 
 def _module_op(label: str, module: nn.Module, name: str, inputs: tuple[str, ...]) -> Op:
@@ -221,16 +227,13 @@ def _sign_op(name: str, inputs: tuple[str, ...], alpha: float, label: str = "") 
         raise ValueError(f"'{label or name}' has slope {alpha}; a finite slope is needed.")
     steep = max(1.0, abs(alpha))
     if alpha == 1.0:  # both slopes alike: no kink
-        return Op(name, "affine", inputs, lambda z: z, lambda z: z, label)
+        return Op(name, "affine", inputs, nn.Identity(), nn.Identity(), label)
     activate = F.relu if alpha == 0.0 else lambda z: torch.where(z > 0, z, alpha * z)
     return Op(name, "sign", inputs, activate, lambda z: steep * z, label, alpha=alpha)
 
 
-def _function_op(node: fx.Node, inputs: tuple[str, ...]) -> Op:
+def _function_op(node: fx.Node, target: Callable, label: str, inputs: tuple[str, ...]) -> Op:
     """An operation written as a function or a method rather than as a module."""
-    target = getattr(Tensor, node.target.rstrip("_")) if node.op == "call_method" else node.target
-    target = OUT_OF_PLACE.get(target, target)
-    label = getattr(target, "__name__", str(target)).rstrip("_")
     if label == "relu":
         return _sign_op(node.name, inputs, 0.0)
     if label == "abs":

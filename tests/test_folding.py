@@ -1,4 +1,4 @@
-"""splinelib.folding: the function stays, constant units go; the primitives of merging."""
+"""splinelib.folding: the function stays, constant units go."""
 
 import math
 
@@ -7,43 +7,26 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from networks import Written, conv, linears, normal, shaken, state, unchanged
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
 from splinelib import nets
-from splinelib.folding import (
-    add_columns,
-    fold_constants,
-    output_factor,
-    remove_units,
-    working_copy,
-)
+from splinelib.folding import fold_constants, remove_units, working_copy
 from splinelib.masks import unit_mask, weight_mask
-from splinelib.units import NORMS, rows, units
+from splinelib.merging import merge, merge_all
+from splinelib.units import rows, units
 
 alphas = st.sampled_from([0.0, 0.2, -1.0, 1.0])
 seeds = st.integers(0, 9999)
 
 
-def normal(*shape, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, dtype=torch.float64, generator=generator)
-
-
 def prepared(net, seed, share=0.5):
-    """float64, evaluation mode, BatchNorms that do something, about half of the rows zero."""
-    net = net.double().eval()
+    """``shaken``, about half of the rows zero, offsets of all sizes."""
+    net = shaken(net, seed)
     generator = torch.Generator().manual_seed(seed)
-    for module in net.modules():
-        if isinstance(module, NORMS):
-            module.running_mean.normal_(generator=generator)
-            module.running_var.uniform_(0.5, 2, generator=generator)
-            if module.affine:
-                nn.init.normal_(module.weight, generator=generator)
-                nn.init.normal_(module.bias, generator=generator)
-    found = units(net)
     with torch.no_grad():
-        for layer in [*found][:-1]:
+        for layer in [*units(net)][:-1]:
             module = net.get_submodule(layer)
             zero = torch.rand(len(module.weight), generator=generator) < share
             module.weight[zero] = 0
@@ -54,11 +37,9 @@ def prepared(net, seed, share=0.5):
 
 def assert_folded(net, *shape, seed=0, layers=None):
     """The function is the same, the network given too, and nothing that is left is constant."""
-    before = {name: value.clone() for name, value in net.state_dict().items()}
+    before = state(net)
     folded = fold_constants(net, layers)
-    after = net.state_dict()
-    assert before.keys() == after.keys()
-    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert unchanged(net, before)
     x = 3 * normal(50, *shape, seed=seed)
     size = max(1.0, float(net(x).detach().abs().max()))
     assert torch.allclose(folded(x), net(x), rtol=0, atol=1e-12 * size)
@@ -126,35 +107,26 @@ def test_readers_without_bias():
 
 
 def test_batchnorm_and_scalings_between_activation_and_reader():
-    class Odd(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.conv, self.norm = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)
-            self.flat, self.fc = nn.BatchNorm1d(16), nn.Linear(16, 2)
+    def forward(m, x):
+        h = -2 * m.norm(F.max_pool2d(F.leaky_relu(m.conv(x), 0.3), 2))
+        return m.fc(m.flat(h.flatten(1) / 3))
 
-        def forward(self, x):
-            h = -2 * self.norm(F.max_pool2d(F.leaky_relu(self.conv(x), 0.3), 2))
-            return self.fc(self.flat(h.flatten(1) / 3))
-
+    parts = {"conv": nn.Conv2d(1, 4, 3), "norm": nn.BatchNorm2d(4)}
+    parts |= {"flat": nn.BatchNorm1d(16), "fc": nn.Linear(16, 2)}
     for seed in range(5):
-        net = prepared(Odd(), seed)
+        net = prepared(Written(forward, **parts), seed)
         with torch.no_grad():
             net.conv.weight[seed % 4] = 0
         assert_folded(net, 1, 6, 6, layers=["conv"])
 
 
 def test_several_readers_get_their_share():
-    class Split(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.first, self.left, self.right = (nn.Linear(2, 4), nn.Linear(4, 3), nn.Linear(4, 3))
+    def forward(m, x):
+        h = m.fc1(x).relu()
+        return m.fc2(h) - m.fc3(h)
 
-        def forward(self, x):
-            h = self.first(x).relu()
-            return self.left(h) - self.right(h)
-
-    net = prepared(Split(), 3)
-    assert_folded(net, 2, layers=["first"])
+    net = prepared(Written(forward, **linears(2, 4, 4, 4)), 3)
+    assert_folded(net, 2, layers=["fc1"])
 
 
 def test_what_becomes_constant_on_the_way_is_folded():
@@ -199,10 +171,6 @@ def test_one_precision_and_the_mode_are_kept():
 def test_channels_last_weights():
     net = prepared(nets.convnet((2, 9, 9), (4, 3), (3, 2), 2, padded=False), 2)
     assert_folded(net.to(memory_format=torch.channels_last), 2, 9, 9)
-
-
-def conv(*args, **options):
-    return nn.Conv2d(*args, dtype=torch.float64, **options)
 
 
 REFUSED = {
@@ -251,6 +219,57 @@ def test_harmless_padding(first, second):
     assert_folded(net, 1, 6, 6, layers=["0"])
 
 
+def test_a_batchnorm_on_the_way_makes_a_padded_constant_of_a_zero_offset():
+    net = nn.Sequential(conv(1, 3, 1), nn.ReLU(), nn.BatchNorm2d(3), conv(3, 2, 3, padding=1))
+    net = shaken(net)
+    with torch.no_grad():
+        net[0].weight[1], net[0].bias[1] = 0, 0
+    with pytest.raises(ValueError, match="unit 1 of '0' is constant .* zeros of its padding"):
+        fold_constants(net)
+    net[3].padding = (0, 0)
+    assert_folded(net, 1, 6, 6, layers=["0"])
+
+
+def test_only_units_that_are_seen_are_named():
+    net = nn.Sequential(conv(1, 4, 1), nn.ReLU(), conv(4, 2, 3, padding=1))
+    with torch.no_grad():
+        net[0].weight[1:], net[0].bias[1:] = 0, torch.tensor([-1, 2, 0])
+    with pytest.raises(ValueError, match="unit 2 of '0' is constant"):
+        fold_constants(net)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("name", ["0.weight", "1.running_mean", "3.bias"])
+def test_what_is_no_number_is_refused_by_name(name, value):
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.ReLU(), nn.Linear(3, 1)).eval()
+    path, _, part = name.rpartition(".")
+    with torch.no_grad():
+        getattr(net.get_submodule(path), part)[0] = value
+    for edit in (fold_constants, merge_all, lambda net: merge(net, "0", 1, 2)):
+        with pytest.raises(ValueError, match=f"'{name}' holds NaN or infinity"):
+            edit(net)
+
+
+@pytest.mark.parametrize("behind", [[], [nn.BatchNorm1d(1)]])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_shift_too_large_for_half_precision_is_refused(bias, behind):
+    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1, bias=bias), *behind, nn.ReLU(),
+                        nn.Linear(1, 1)).eval().half()  # fmt: skip
+    with torch.no_grad():
+        net[0].weight[1], net[0].bias[1], net[2].weight[0, 1] = 0, 6e4, 2
+    with pytest.raises(ValueError, match="would overflow float16; a wider type is needed"):
+        fold_constants(net)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_new_bias_is_frozen_as_its_weights_are(frozen):
+    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1, bias=False))
+    net[2].weight.requires_grad = not frozen
+    with torch.no_grad():
+        net[0].weight[1], net[0].bias[1] = 0, 1
+    assert fold_constants(net)[2].bias.requires_grad is not frozen
+
+
 def test_sums_and_outputs_are_refused():
     net = prepared(nets.residual_mlp(2, 6, 1, 1), 5)
     with pytest.raises(ValueError, match="of '0' is constant .*it enters a sum. Name the layers"):
@@ -265,55 +284,14 @@ def test_sums_and_outputs_are_refused():
 
 
 def test_unknown_layers_and_computed_weights():
-    with pytest.raises(ValueError, match=r"no layer \['1'\]; its layers: 0, 2"):
+    with pytest.raises(ValueError, match="no layer '1'; its layers: 0, 2"):
         fold_constants(nets.mlp([2, 3, 1]), ["0", "1"])
+    with pytest.raises(ValueError, match=r"layers is the text '0'; give a list of paths: \['0'\]"):
+        fold_constants(nets.mlp([2, 3, 1]), "0")
     net = nets.mlp([2, 3, 1])
     parametrizations.weight_norm(net[2])
     with pytest.raises(ValueError, match="weight of '2' is computed from other parameters"):
         working_copy(net)
-
-
-@settings(max_examples=60)
-@given(seeds, st.sampled_from([0.0, 0.3, -1.0, 1.0]), st.sampled_from([0.5, -1.0, 2.0, -3.0]),
-       st.booleans(), st.sampled_from(["max", "avg", None]))  # fmt: skip
-def test_proportional_units_are_merged_without_loss(seed, alpha, ratio, image, pool):
-    """z_gone = ratio z_survivor, then the survivor can do the work of both."""
-    if image:
-        net, shape = nets.convnet((1, 6, 6), (4,), (3,), 2, alpha, pool), (1, 6, 6)
-    else:
-        net, shape = nets.mlp([3, 4, 2], alpha), (3,)
-    with torch.no_grad():
-        net[0].weight[3], net[0].bias[3] = ratio * net[0].weight[1], ratio * net[0].bias[1]
-    here, before = units(net)["0"], net[0].weight.clone()
-    if ratio < 0 and (alpha in (0.0, 0.3) or (alpha == 1 and image and pool == "max")):
-        with pytest.raises(ValueError, match="opposite s"):
-            output_factor(here, ratio)
-        return
-    merged = working_copy(net)
-    add_columns(merged, here, 1, 3, output_factor(here, ratio))
-    x = 3 * normal(40, *shape, seed=seed)
-    assert torch.allclose(
-        merged(x), net(x), rtol=0, atol=1e-12 * max(1, net(x).detach().abs().max().item())
-    )
-    assert not merged[0].weight[3].any()
-    assert torch.equal(net[0].weight, before)
-    assert not merged[:2](x)[:, 3].any()
-
-
-def test_factors_that_do_not_exist():
-    here = units(nets.mlp([2, 3, 1]))["0"]
-    for ratio in (0.0, math.nan, math.inf):
-        with pytest.raises(ValueError, match=f"ratio of the pre-activations is {ratio}"):
-            output_factor(here, ratio)
-    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.BatchNorm1d(3), nn.Linear(3, 1)).eval()
-    with pytest.raises(ValueError, match="a BatchNorm stands between '0' and '3'"):
-        output_factor(units(net)["0"], 2.0)
-    pooled = nn.Sequential(conv(1, 2, 1), nn.MaxPool2d(2), nets.Abs(), conv(2, 1, 1))
-    with pytest.raises(ValueError, match="a max-pooling before '3'"):
-        output_factor(units(pooled)["0"], -2.0)
-    net = nets.residual_mlp(2, 3, 1, 1)
-    with pytest.raises(ValueError, match="units of '0' cannot be merged: it enters a sum"):
-        add_columns(working_copy(net), units(net)["0"], 0, 1, 1.0)
 
 
 @pytest.mark.parametrize("gone", [[1, 3], torch.tensor([False, True, False, True])])

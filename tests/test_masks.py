@@ -7,8 +7,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from networks import normal, state, unchanged
 from torch import nn
-from torch.nn.utils import prune
+from torch.nn.utils import parametrizations, prune, spectral_norm
 
 from splinelib import nets
 from splinelib.affine import codes
@@ -20,11 +21,6 @@ from splinelib.units import rows
 SHAPES = {"a": (2, 3), "b": (4,), "c": (1, 1)}
 
 
-def normal(*shape, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, dtype=torch.float64, generator=generator)
-
-
 def bits(*shape):
     return st.lists(st.booleans(), min_size=math.prod(shape), max_size=math.prod(shape)).map(
         lambda values: torch.tensor(values, dtype=torch.bool).reshape(shape)
@@ -34,15 +30,6 @@ def bits(*shape):
 masks = st.sets(st.sampled_from("abc")).flatmap(
     lambda names: st.fixed_dictionaries({name: bits(*SHAPES[name]) for name in names}).map(Mask)
 )
-
-
-def state(net):
-    return {name: value.clone() for name, value in net.state_dict().items()}
-
-
-def unchanged(net, before):
-    after = net.state_dict()
-    return after.keys() == before.keys() and all(map(torch.equal, after.values(), before.values()))
 
 
 @given(masks)
@@ -92,6 +79,8 @@ def test_a_mask_keeps_its_own_entries():
     mask = Mask(given_entries)
     given_entries["a"][0] = False
     given_entries["b"] = torch.zeros(1)
+    assert mask.counts() == {"a": (6, 6)}
+    mask.entries["a"][0] = False  # a copy
     assert mask.counts() == {"a": (6, 6)}
     with pytest.raises(TypeError):
         mask.entries["a"] = torch.zeros(2, 3)
@@ -251,6 +240,31 @@ def test_unit_masks_that_do_not_fit(keep, words):
         unit_mask(nets.mlp([2, 4, 1]), keep)
 
 
+def test_units_whose_weights_are_no_parameters_of_their_own_cannot_be_masked():
+    weight_normed, spectral, tied, normed = (nets.mlp([3, 3, 3, 1]) for _ in range(4))
+    parametrizations.weight_norm(weight_normed[2])
+    spectral_norm(spectral[2])
+    tied[2].weight = tied[0].weight
+    for net in (weight_normed, spectral, tied):
+        with pytest.raises(ValueError, match="'2' cannot be masked: '2.weight' is no parameter of"):
+            unit_mask(net, {"2": torch.tensor([1, 0, 1])})
+    normed = nn.Sequential(normed[0], nn.BatchNorm1d(3), normed[2], nn.BatchNorm1d(3), normed[4])
+    normed[3].bias = normed[1].bias
+    with pytest.raises(ValueError, match="'3.bias' is no parameter of its own"):
+        unit_mask(normed, {"2": torch.tensor([1, 0, 1])})
+
+
+def test_another_default_device_changes_nothing():
+    net, values = nets.mlp([2, 4, 1]), {"0": normal(4), "2": normal(1)}
+    expected = select(values, 0.4, scope="global")
+    with torch.device("meta"):
+        kept = select(values, 0.4, scope="global")
+        assert select([2, 1], 0.5).tolist() == [True, False]
+        mask = Mask.ones(net) & unit_mask(net, {"0": kept["0"]}) & Mask({"0.bias": [1, 1, 1, 1]})
+    assert all(torch.equal(kept[layer], expected[layer]) for layer in values)
+    assert mask == Mask.ones(net) & unit_mask(net, {"0": expected["0"]})
+
+
 scores = st.lists(st.integers(-2, 2), min_size=0, max_size=12).map(
     lambda values: torch.tensor(values, dtype=torch.float64)
 )
@@ -310,6 +324,22 @@ def test_select_keeps_the_order_of_ties_and_infinities():
     assert select(torch.tensor([3, 1, 2]), 1 / 3).tolist() == [True, False, True]
 
 
+@pytest.mark.parametrize("least", [0, 1, 30])
+def test_ties_among_many_entries_go_in_order(least):
+    """Beyond 16 entries a sort that is not stable mixes ties."""
+    values = {"0": torch.arange(600) % 3, "2": torch.arange(300) % 3}
+    kept = select(values, 0.5, scope="global", least=least)
+    expected = naive([v.tolist() for v in values.values()], 450, least)
+    assert [keep.tolist() for keep in kept.values()] == expected
+    assert select(torch.zeros(600), 0.5, least=least).tolist() == [False] * 300 + [True] * 300
+
+
+def test_scores_may_be_lists_and_arrays():
+    for values in ([3, 1, 2, 0.5], np.array([3, 1, 2, 0.5]), torch.tensor([3, 1, 2, 0.5]).half()):
+        assert select(values, 0.5).tolist() == [True, False, True, False]
+        assert select({"0": values}, 0.5, scope="global")["0"].tolist() == [1, 0, 1, 0]
+
+
 def test_an_emptied_layer_needs_a_word():
     assert not select(torch.arange(3.0), 1, least=0).any()
     with pytest.raises(ValueError, match="least=0"):
@@ -325,6 +355,7 @@ def test_an_emptied_layer_needs_a_word():
     "values, arguments, words",
     [
         (torch.tensor([1, math.nan]), {}, "NaN"),
+        (torch.tensor([1, 1j]), {}, "complex numbers; give every unit a real number"),
         (torch.ones(2), {"fraction": 1.1}, "fraction=1.1"),
         (torch.ones(2), {"fraction": -0.1}, "fraction=-0.1"),
         (torch.ones(2), {"fraction": math.nan}, "fraction=nan"),

@@ -6,48 +6,14 @@ import torch.nn.functional as F
 import torchvision
 from hypothesis import given
 from hypothesis import strategies as st
+from networks import Written, linears, normal, shaken, state, unchanged
 from torch import nn
-from torch.nn.utils import parametrize, prune
+from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm
 
 from splinelib import nets
+from splinelib.folding import fold_constants, working_copy
+from splinelib.merging import merge_all
 from splinelib.units import Reader, find, norm_map, rows, units
-
-
-def normal(*shape, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, dtype=torch.float64, generator=generator)
-
-
-def shaken(net, seed=0):
-    """A network in float64, evaluation mode, with BatchNorms that do something."""
-    net = net.double().eval()
-    generator = torch.Generator().manual_seed(seed)
-    for module in net.modules():
-        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
-            module.running_mean.normal_(generator=generator)
-            module.running_var.uniform_(0.5, 2, generator=generator)
-            if module.affine:
-                nn.init.normal_(module.weight, generator=generator)
-                nn.init.normal_(module.bias, generator=generator)
-    return net
-
-
-class Written(nn.Module):
-    """A network whose forward is the function that it is given."""
-
-    def __init__(self, forward, **modules):
-        super().__init__()
-        self.function = forward
-        for name, module in modules.items():
-            setattr(self, name, module)
-
-    def forward(self, x):
-        return self.function(self, x)
-
-
-def linears(*widths):
-    pairs = zip(widths[:-1], widths[1:], strict=True)
-    return {f"fc{i}": nn.Linear(*pair) for i, pair in enumerate(pairs, start=1)}
 
 
 def read_by(net, layer):
@@ -121,10 +87,6 @@ def test_ways_to_flatten(way):
     net = Written(FLATTENING[way], conv=nn.Conv2d(1, 3, 3), fc=nn.Linear(27, 2))
     found = units(net)["conv"]
     assert (found.readers[0].positions, found.alpha, found.closed) == (9, 0, "")
-    # the columns of unit k are those that change when its map does
-    z = torch.zeros(1, 3, 3, 3)
-    z[:, 1] = 1
-    assert z.flatten(1)[0].nonzero().flatten().tolist() == list(range(9, 18))
 
 
 def test_a_mean_over_the_pixels_is_one_position():
@@ -153,6 +115,38 @@ CLOSED = {
     "another reshape": (
         lambda m, x: (lambda h: m.fc(h.view(h.size(0), 9, 3)))(m.conv(x)), {"fc": nn.Linear(3, 2)},
         "'fc' does not read it unit by unit",
+    ),
+    "a view that makes rows of pixels": (
+        lambda m, x: m.fc(m.conv(x).view(-1, 3)), {"fc": nn.Linear(3, 2)},
+        "'fc' does not read it unit by unit",
+    ),
+    "a view that may make rows": (
+        lambda m, x: m.fc(m.conv(x).reshape(-1, 27)), {"fc": nn.Linear(27, 2)},
+        "'fc' does not read it unit by unit",
+    ),
+    "a batch laid flat": (
+        lambda m, x: m.fc(m.conv(x).flatten(0)), {"fc": nn.Linear(27, 2)},
+        "'fc' does not read it unit by unit",
+    ),
+    "a view of other channels": (
+        lambda m, x: (lambda h: m.next(h.view(h.size(0), 3, 2, 8)))(m.conv(x)),
+        {"next": nn.Conv2d(3, 1, 1)}, "'next' does not read it unit by unit",
+    ),
+    "a view that moves the channels": (
+        lambda m, x: (lambda h: m.next(h.view(h.size(0), -1, 3, 2)))(m.conv(x)),
+        {"next": nn.Conv2d(3, 1, 1)}, "'next' does not read it unit by unit",
+    ),
+    "a view that may make rows of maps": (
+        lambda m, x: m.next(m.conv(x).view(-1, 3, 4, 6)), {"next": nn.Conv2d(3, 1, 1)},
+        "'next' does not read it unit by unit",
+    ),
+    "a mean over channels laid out anew": (
+        lambda m, x: (lambda h: m.next(h.view(h.size(0), 3, -1, 1)))(m.conv(x).mean(1)),
+        {"next": nn.Conv2d(3, 1, 1)}, "'next' does not read it unit by unit",
+    ),
+    "pooling of what is flat": (
+        lambda m, x: m.fc(F.max_pool2d(m.conv(x).flatten(2), 3).flatten(1)),
+        {"fc": nn.Linear(3, 2)}, "'fc' does not read it unit by unit",
     ),
     "groups": (
         lambda m, x: m.next(m.conv(x).relu()), {"next": nn.Conv2d(3, 3, 1, groups=3)},
@@ -187,6 +181,82 @@ def test_reasons_why_units_are_closed(case):
     forward, modules, reason = CLOSED[case]
     net = Written(forward, conv=nn.Conv2d(1, 3, 3), **modules)
     assert units(net)["conv"].closed == reason
+
+
+FEATURES_ON_AN_AXIS = {  # inputs (B, 1, 4, 4) or (B, 2, 4, 4): what works on maps mixes features
+    "max": nn.MaxPool2d((1, 3), 1, (0, 1)),
+    "average": nn.AvgPool2d((1, 3), 1, (0, 1)),
+    "adaptive": nn.AdaptiveAvgPool2d((4, 4)),
+    "padding": nn.ZeroPad2d((1, -1, 0, 0)),
+    "BatchNorm2d": nn.BatchNorm2d(4),
+}
+
+
+@pytest.mark.parametrize("between", FEATURES_ON_AN_AXIS)
+@pytest.mark.parametrize("behind", [[], [nn.ReLU()]])
+def test_a_linear_in_front_of_what_works_on_maps_is_closed(between, behind):
+    net = nn.Sequential(nn.Linear(4, 4), *behind, FEATURES_ON_AN_AXIS[between], nn.Linear(4, 2))
+    at = units(net)["0"]
+    assert at.norm is None
+    assert at.closed == f"'{len(behind) + 2}' does not read it unit by unit"
+    with torch.no_grad():
+        net[0].weight[1] = 0
+        net[0].bias[1] = 1
+    with pytest.raises(ValueError, match="does not read it unit by unit"):
+        fold_constants(net)
+
+
+def test_functions_that_work_on_maps_close_a_linear():
+    for function in (F.avg_pool2d, F.max_pool2d):
+        net = Written(lambda m, x, f=function: m.fc2(f(m.fc1(x), 1)), **linears(4, 4, 2))
+        assert units(net)["fc1"].closed == "'fc2' does not read it unit by unit"
+
+
+def test_a_mean_that_keeps_its_axes_in_front_of_a_convolution():
+    net = Written(
+        lambda m, x: m.next(m.conv(x).relu().mean((2, 3), keepdim=True)),
+        conv=nn.Conv2d(1, 3, 3), next=nn.Conv2d(3, 2, 1),
+    ).double()  # fmt: skip
+    assert read_by(net, "conv") == [("next", 1)]
+    assert units(net)["conv"].closed == ""
+    with torch.no_grad():
+        net.conv.weight[1], net.conv.bias[1] = 0, 1
+    folded, x = fold_constants(net), normal(5, 1, 6, 6)
+    assert not folded.next.weight[:, 1].any()
+    assert torch.allclose(folded(x), net(x), rtol=0, atol=1e-12)
+
+
+def tied(part):
+    """Two layers and two BatchNorms of three units, of which two have one tensor in common."""
+    layers = [(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.ReLU()) for _ in range(2)]
+    net = shaken(nn.Sequential(*layers[0], *layers[1], nn.Linear(3, 1)))
+    first, path = part.split(".")
+    setattr(net[int(first) + 3], path, getattr(net[int(first)], path))
+    return net
+
+
+@pytest.mark.parametrize("part", ["0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean"])
+def test_any_tensor_in_two_places_is_shared(part):
+    net = tied(part)
+    for layer in ("0", "3"):
+        assert "its weights are used in several places" in units(net)[layer].closed
+    with torch.no_grad():
+        net[0].weight[:2] = net[0].weight[0]
+        net[0].bias[:2] = net[1].bias[:2] = net[1].running_mean[:2] = 1
+        net[1].weight[:2] = net[1].running_var[:2] = 2
+    merged, done, refused = merge_all(net, ["0"])  # a refusal in words, and the same function
+    assert (done, len(refused)) == ([], 1)
+    x = normal(5, 3)
+    assert torch.equal(merged(x), net(x))
+
+
+def test_folding_into_a_tied_bias_is_refused():
+    net = nets.mlp([2, 3, 3, 3, 1])
+    net[4].bias = net[2].bias
+    with torch.no_grad():
+        net[0].weight[1], net[0].bias[1] = 0, 1
+    with pytest.raises(ValueError, match="'2', which reads it, is used in several places"):
+        fold_constants(net)
 
 
 def test_shared_layers_and_tied_weights():
@@ -230,14 +300,14 @@ def test_features_on_the_last_axis_have_no_batchnorm_of_their_own():
 
 def test_training_mode_reads_the_same_and_stays():
     net = shaken(nets.convnet(batch_norm=True)).train()
-    state = {name: value.clone() for name, value in net.state_dict().items()}
+    before = state(net)
     training = units(net), rows(net, "4")
     assert net.training
     assert all(module.training for module in net.modules())
     net.eval()
     assert training[0] == units(net)
     assert all(map(torch.equal, training[1], rows(net, "4")))
-    assert all(torch.equal(state[name], value) for name, value in net.state_dict().items())
+    assert unchanged(net, before)
 
 
 @pytest.mark.parametrize("affine", [True, False])
@@ -302,6 +372,20 @@ def test_parametrized_weights_are_read():
     weight = net[0].weight.detach().clone()
     parametrize.register_parametrization(net[0], "weight", Double())
     assert torch.equal(rows(net, "0").W, 2 * weight)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_weights_that_a_hook_computes_are_refused():
+    for norm in (spectral_norm, nn.utils.weight_norm):
+        net = nets.mlp([2, 3, 1])
+        norm(net[0])
+        with pytest.raises(ValueError, match="weight of Linear.* is computed by a hook"):
+            rows(net, "0")
+        with pytest.raises(ValueError, match="weight of '0' is computed from other parameters"):
+            working_copy(net)
+    net = parametrizations.spectral_norm(nn.Linear(2, 3).double())
+    net = nn.Sequential(net, nn.ReLU(), nn.Linear(3, 1)).double().eval()
+    assert torch.equal(rows(net, "0").W, net[0].weight)
 
 
 def test_norm_map_is_the_batchnorm():

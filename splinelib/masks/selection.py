@@ -1,0 +1,101 @@
+"""Which units or weights are kept: an exact number of the lowest scores goes."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+Scores = Tensor | ArrayLike | Mapping[str, Tensor | ArrayLike]
+Kept = Tensor | dict[str, Tensor]
+
+
+def select(scores: Scores, fraction: float, *, scope: str = "layer", least: int = 1) -> Kept:
+    """Keep the best-scored units (or weights) and remove an exact number of the others.
+
+    Parameters
+    ----------
+    scores : Tensor or array, or mapping of str to such
+        One real score for each unit or weight, of any shape; the lowest go first, and of equal
+        scores the one with the lower index (the earlier layer).
+    fraction : float, in [0, 1]
+        Of n entries, ``floor(fraction * n + 1/2)`` are removed.
+    scope : "layer" or "global"
+        Whether n counts the entries of each layer, or of all layers together.
+    least : int
+        Entries that stay in every layer: with scope "global", its best ones are passed over. To
+        empty a layer, ask for it with ``least=0``.
+
+    Returns
+    -------
+    Tensor or dict of str to Tensor
+        As ``scores``, bool: True is kept.
+
+    Raises
+    ------
+    ValueError
+        A fraction outside [0, 1] or out of reach with ``least``, an unknown scope, scores
+        that are NaN or complex.
+
+    Notes
+    -----
+    Taught in *What a mask does to a partition*.
+
+    Examples
+    --------
+    >>> select(torch.tensor([0.3, 0.1, 0.2, 0.1]), 0.5)
+    tensor([ True, False,  True, False])
+    >>> select({"0": torch.tensor([1.0, 2.0]), "2": torch.tensor([3.0, 4.0])}, 0.5, scope="global")
+    {'0': tensor([False,  True]), '2': tensor([False,  True])}
+    """
+    if scope not in ("layer", "global"):
+        raise ValueError(f"scope is {scope!r}, but must be 'layer' or 'global'.")
+    if not 0 <= fraction <= 1 or least < 0:
+        raise ValueError(
+            f"fraction={fraction}, least={least}: need 0 <= fraction <= 1, least >= 0."
+        )
+    if not isinstance(scores, Mapping):
+        return select({"": scores}, fraction, least=least)[""]
+    values = {layer: _numbers(layer, given) for layer, given in scores.items()}
+    if scope == "global" and values:
+        return _keep(values, fraction, least)
+    return {layer: _keep({layer: v}, fraction, least)[layer] for layer, v in values.items()}
+
+
+def _numbers(layer: str, scores: Tensor | ArrayLike) -> Tensor:
+    """The scores of a layer as a tensor of numbers that can be sorted."""
+    values = scores if isinstance(scores, Tensor) else torch.as_tensor(scores, device="cpu")
+    if values.is_complex() or values.isnan().any():
+        what = "complex numbers" if values.is_complex() else "NaN"
+        raise ValueError(f"the scores of {layer!r} hold {what}; give every unit a real number.")
+    return values.detach()
+
+
+def _keep(scores: Mapping[str, Tensor], fraction: float, least: int) -> dict[str, Tensor]:
+    """Remove the given fraction of all scores together, but leave ``least`` in each layer."""
+    layers = [values.flatten().cpu() for values in scores.values()]
+    order = torch.cat(layers).argsort(stable=True)
+    remove = math.floor(fraction * len(order) + 0.5)
+    may_go = _may_go(order, [len(values) for values in layers], least)
+    lowest = order[may_go[order]][:remove]
+    if remove > len(lowest):
+        raise ValueError(
+            f"fraction={fraction} removes {remove} of {len(order)}, but with least={least} only "
+            f"{len(lowest)} may go; to empty layers on purpose, say least=0."
+        )
+    kept = torch.ones_like(may_go)
+    kept[lowest] = False
+    parts = zip(scores.items(), kept.split([len(values) for values in layers]), strict=True)
+    return {layer: part.reshape(v.shape).to(v.device) for (layer, v), part in parts}
+
+
+def _may_go(order: Tensor, sizes: list[int], least: int) -> Tensor:
+    """Whether each score, of layers of some sizes, is not among the last ones of its layer."""
+    may_go = torch.ones_like(order, dtype=torch.bool)
+    if least:
+        ranks = torch.empty_like(order)
+        ranks[order] = torch.arange(len(order), device=order.device)
+        for free, places in zip(may_go.split(sizes), ranks.split(sizes), strict=True):
+            free[places.topk(min(least, len(places))).indices] = False
+    return may_go
