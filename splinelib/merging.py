@@ -5,6 +5,8 @@ If two units of a layer draw the same hyperplane, their pre-activations are prop
 be added, times the factor, to those that read ``survivor``.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable
 from typing import NamedTuple

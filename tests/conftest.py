@@ -7,6 +7,7 @@ import os
 import hypothesis
 import matplotlib
 import pytest
+import torch
 
 matplotlib.use("Agg")
 
@@ -14,6 +15,12 @@ matplotlib.use("Agg")
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("explore", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Layers that a test makes by torch's own initialization are the same on every run."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

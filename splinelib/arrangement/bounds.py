@@ -1,5 +1,7 @@
 """How many regions a masked layer can have: Theorem 1 as printed, and as corrected."""
 
+from __future__ import annotations
+
 from operator import mul
 
 from numpy.typing import ArrayLike

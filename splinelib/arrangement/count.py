@@ -1,5 +1,7 @@
 """Counting the regions of an arrangement exactly, in any dimension."""
 
+from __future__ import annotations
+
 import math
 from collections import defaultdict
 

@@ -1,5 +1,7 @@
 """Which codes have a region: linear programs, in floating point."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse

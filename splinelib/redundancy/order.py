@@ -1,5 +1,7 @@
 """In which order units can go: one unit of the closest pair at a time."""
 
+from __future__ import annotations
+
 import math
 import operator
 from typing import NamedTuple

@@ -1,5 +1,7 @@
 """How nearly two units of one layer draw the same hyperplane, for all pairs of units."""
 
+from __future__ import annotations
+
 import math
 import operator
 from typing import Literal, get_args
