@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import hypothesis
 import matplotlib
 import pytest
 import torch
+from browsers import FLAGS, find_browser
 
 matplotlib.use("Agg")
 
@@ -27,3 +29,13 @@ def seeded() -> None:
 def in_ci() -> bool:
     """Whether the continuous integration runs the tests: there a missing browser is a failure."""
     return os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+
+
+@pytest.fixture(scope="session")
+def browser(in_ci: bool) -> Iterator:
+    """One browser a process: Playwright's event loop cannot be started twice in one."""
+    path = find_browser(in_ci)
+    with pytest.importorskip("playwright.sync_api").sync_playwright() as play:
+        running = play.chromium.launch(executable_path=path, args=FLAGS)
+        yield running
+        running.close()

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import re
-import shutil
 from html import unescape
 from pathlib import Path
 
@@ -16,9 +15,6 @@ import pytest
 from PIL import Image
 
 from splinelib import explore
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
 def bar(height: float, size: tuple[float, float] = (2, 2)):
@@ -163,18 +159,6 @@ def test_plain_areas_keep_their_exact_colours():
 
 
 # --- in a browser ---
-
-
-@pytest.fixture(scope="module")
-def browser(in_ci: bool):
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        (pytest.fail if in_ci else pytest.skip)("no chromium on this machine")
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as play:
-        launched = play.chromium.launch(executable_path=found, args=FLAGS)
-        yield launched
-        launched.close()
 
 
 @pytest.fixture

@@ -14,21 +14,11 @@ from pathlib import Path
 
 import pytest
 from bookfiles import ROOT, toc_entries
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, sync_playwright
+from browsers import find_browser
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response
 
 SITE = ROOT / "_build" / "html"
 PAGES = toc_entries()
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-sync",
-    "--disable-background-networking",
-    "--disable-component-update",
-]
-OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 VIEWS = {
     "desktop-light": ("light", 1280, 900),
     "desktop-dark": ("dark", 1280, 900),
@@ -62,23 +52,6 @@ def address(site: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
-
-
-def find_browser(in_ci: bool) -> str:
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        message = f"no browser ({', '.join(BROWSERS)}): install Debian's package chromium"
-        pytest.fail(message) if in_ci else pytest.skip(message)
-    return found
-
-
-@pytest.fixture(scope="session")
-def browser(in_ci: bool) -> Iterator[Browser]:
-    path = find_browser(in_ci)
-    with sync_playwright() as play:
-        running = play.chromium.launch(executable_path=path, args=[*FLAGS, OFFLINE])
-        yield running
-        running.close()
 
 
 @dataclass
