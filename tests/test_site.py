@@ -147,6 +147,7 @@ def test_the_site_opens_from_disk(visit: Visit, site: Path) -> None:
     # index.html only sends on to the first page
     visit.page.goto((site / "index.html").as_uri(), wait_until="commit")
     visit.page.wait_for_url(f"**/{PAGES[0]}.html")
+    visit.page.wait_for_load_state("networkidle")  # a page left early aborts its own requests
     chapter = next(p for p in PAGES if (ROOT / f"{p}.ipynb").is_file())
     visit.open((site / f"{chapter}.html").as_uri())
     assert visit.page.locator("mjx-container").count() > 0
