@@ -9,7 +9,8 @@ Import each thing from the room it lives in; lower rooms know nothing of higher 
 ``masks``             which weights and units are kept, as a value
 ``folding``           moving what a unit does into the layers that read it
 ``soft``              smooth activations: each input belongs to each region with a probability
-``nets``, ``data``    small networks and data sets; ``fit`` trains the former on the latter
+``nets``, ``data``    the networks and data sets of the book and of the paper
+``fit``               trains a small network, in the time that a page has
 ``plane``             a plane through three points of the input space
 ``mesh``, ``cutting`` planar meshes of convex cells, and how lines cut them
 ``grow``              the recursion from layer to layer
@@ -19,6 +20,10 @@ Import each thing from the room it lives in; lower rooms know nothing of higher 
 ``arrangement``       exact numbers of regions of one layer, in any dimension
 ``redundancy``        how near the hyperplanes of two units are; the order of removal
 ``merging``           coincident units merged without loss
+``earlybird``         how far a partition moves while a network trains, and when it has settled
+``train``             the training engine: recipes, speed, checkpoints, several processes
+``cost``              multiply-adds, a ledger of FLOPs, seconds, memory and energy
+``experiments``       named configs, and one result file a run
 ``viz``, ``explore``  one look for all figures; sliders for a page and for a running kernel
 ====================  =============================================================================
 

@@ -1,0 +1,249 @@
+"""Batches of a folder that fits into no memory: decoded by worker processes, ready on a device."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from splinelib.data.decode import rgb
+from splinelib.data.images import normalise
+from splinelib.data.steps import check_batch, check_place, mixed_seed, ordered, shares
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as everybody takes them
+
+
+class Stream:
+    """Epochs of batches from ``root/split/<class>/*``, decoded while the network trains.
+
+    Parameters
+    ----------
+    root : path
+        Folder with one folder a split, such as ImageNet's ``train`` and ``val``;
+        ``torchvision.datasets.ImageNet`` makes them from the official archives and tests their
+        checksums.
+    split : str
+        Which of them.
+    batch : int
+        Images a step, of all processes together, at least 1. A smaller last batch is kept.
+    size : int
+        Side of the square inputs.
+    augment : bool
+        ImageNet's training augmentation, ``RandomResizedCrop(size)`` and ``RandomHorizontalFlip()``
+        of torchvision; else its evaluation, ``Resize(size * 256 / 224)`` and ``CenterCrop(size)``.
+    seed : int
+        With epoch and image it fixes order, crop and flip.
+    workers : int, optional
+        Processes that decode, kept from epoch to epoch; 0 decodes in this one. Default: this
+        process's share of the cores, at most 16. The batches do not depend on it.
+    device : torch.device or str
+        Where the batches end. Bytes travel, from pinned memory without a wait; they are normalised
+        there (ImageNet's mean and standard deviation).
+    dtype, channels_last, shuffle
+        As in :class:`splinelib.data.Batches`.
+    name : str, optional
+        Default: the name of ``root``.
+
+    Attributes
+    ----------
+    steps, images : int
+        Batches and images an epoch.
+    batch, name, shape, classes
+        As in :class:`splinelib.data.Batches`.
+
+    Raises
+    ------
+    ValueError
+        A missing folder, one without classes or with an empty class, classes that differ from those
+        of ``root/train``, or a setting out of range. While it runs: a file that is no image.
+
+    Notes
+    -----
+    Only one epoch of a stream runs at a time. Used in *Drawing the ticket*.
+
+    Examples
+    --------
+    >>> Stream("nowhere", "train")
+    Traceback (most recent call last):
+    ValueError: nowhere/train is no folder; need one with a folder of images for each class
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike,
+        split: str = "train",
+        batch: int = 256,
+        *,
+        size: int = 224,
+        augment: bool = True,
+        seed: int = 0,
+        workers: int | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        channels_last: bool = True,
+        shuffle: bool = True,
+        name: str | None = None,
+    ) -> None:
+        check_batch(batch, dtype)
+        if size < 1 or (workers is not None and workers < 0):
+            raise ValueError(f"size is {size} and workers {workers}: need size >= 1, workers >= 0")
+        self._folder = Path(root) / split
+        tree = _tree(Path(root), split)
+        self.name, self.classes = name or Path(root).resolve().name, tuple(tree.classes)
+        self.batch, self.shape, self.seed = batch, (3, size, size), seed
+        self.images, self.steps = len(tree.samples), -(-len(tree.samples) // batch)
+        self.augment, self.shuffle = augment, shuffle
+        self.device, self.dtype, self.channels_last = torch.device(device), dtype, channels_last
+        numbers = torch.tensor([MEAN, STD], dtype=torch.float64)[:, :, None, None]
+        self._mean, self._std = numbers.to(self.device)
+        self._pictures = _Pictures(tree.samples, size, augment, seed)
+        self._plan, self._turn = _Plan(), 0
+        self._loader = _loader(self._pictures, self._plan, workers, self.device)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """``"names+sizes:"`` and the SHA-256 of all files' names and sizes in bytes.
+
+        Not of their content, which would have to be read whole: a file that was changed but kept
+        its size goes unnoticed.
+        """
+        digest = hashlib.sha256()
+        for path in self._pictures.paths:
+            path = Path(os.fsdecode(path))
+            relative = path.relative_to(self._folder).as_posix()
+            digest.update(f"{relative}\0{path.stat().st_size}\n".encode(errors="surrogateescape"))
+        return f"names+sizes:{digest.hexdigest()}"
+
+    def epoch(
+        self, epoch: int, start: int = 0, rank: int = 0, world: int = 1
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of one epoch, or this process's share of each.
+
+        Parameters, yields and errors are those of :meth:`splinelib.data.Batches.epoch`; steps
+        before ``start`` are not decoded.
+        """
+        check_place(self.steps, epoch, start, rank, world)
+        return self._run(epoch, start, rank, world)
+
+    def _run(self, epoch: int, start: int, rank: int, world: int) -> Iterator:
+        """Decode, send and normalise one epoch's batches."""
+        self._turn = turn = self._turn + 1
+        generator = torch.Generator().manual_seed(mixed_seed(self.seed, epoch))
+        order = ordered(self.images, self.shuffle, generator)
+        self._plan.epoch = epoch
+        self._plan.parts = shares(order, self.batch, start, rank, world)
+        form = torch.channels_last if self.channels_last else torch.contiguous_format
+        for pixels, labels in self._loader:
+            self._check_turn(turn)
+            pixels = pixels.to(self.device, non_blocking=True)
+            x = normalise(pixels, self._mean, self._std, self.dtype)
+            yield x.contiguous(memory_format=form), labels.to(self.device, non_blocking=True)
+        self._check_turn(turn)
+
+    def _check_turn(self, turn: int) -> None:
+        """Raise where another epoch has taken the workers: this one would miss its batches."""
+        if turn != self._turn:
+            raise ValueError("another epoch of this stream has begun; make a stream for each")
+
+
+class _Pictures(Dataset):
+    """Decoded and augmented images; what is drawn depends on (seed, epoch, image) alone."""
+
+    def __init__(self, samples: list, size: int, augment: bool, seed: int) -> None:
+        # Arrays of bytes: a million Python objects would be copied into each worker bit by bit, as
+        # their reference counts change.
+        self.paths = np.array([os.fsencode(path) for path, _ in samples])
+        self.labels = torch.tensor([label for _, label in samples])
+        self.size, self.seed, self.transform = size, seed, _transform(size, augment)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitems__(self, keys: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        """The images of one batch (b, 3, size, size) uint8 and their labels (b,)."""
+        pixels = torch.empty((len(keys), 3, self.size, self.size), dtype=torch.uint8)
+        for place, (epoch, index) in enumerate(keys):
+            pixels[place] = self._one(epoch, index)
+        return pixels, self.labels[[index for _, index in keys]]
+
+    def _one(self, epoch: int, index: int) -> Tensor:
+        """One image (3, size, size); the generator that torchvision draws from is put back."""
+        path = os.fsdecode(self.paths[index])
+        image = rgb(path, path)
+        with torch.random.fork_rng(devices=[]):
+            # Not torch.manual_seed: it would seed the GPU's generators too.
+            torch.default_generator.manual_seed(mixed_seed(self.seed, epoch, index))
+            return self.transform(image)
+
+
+class _Plan:
+    """What the loader asks its workers for: the rows of each batch to come, in one epoch."""
+
+    def __init__(self) -> None:
+        self.epoch, self.parts = 0, []
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for rows in self.parts:
+            yield [(self.epoch, row) for row in rows.tolist()]
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+
+def _as_it_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Batches are put together where they are decoded."""
+    return batch
+
+
+def _loader(pictures: _Pictures, plan: _Plan, workers: int | None, device) -> DataLoader:
+    """Torch's loader of a plan, with a generator of its own: it would draw from the global one."""
+    if workers is None:
+        has_share = hasattr(os, "sched_getaffinity")
+        cores = len(os.sched_getaffinity(0)) if has_share else os.cpu_count() or 1
+        workers = min(16, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return DataLoader(
+        pictures,
+        batch_sampler=plan,
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        pin_memory=device.type == "cuda",
+        persistent_workers=workers > 0,
+        generator=torch.Generator(),
+    )
+
+
+def _transform(size: int, augment: bool):
+    """ImageNet's usual augmentation or evaluation, from a Pillow image to bytes (3, H, W)."""
+    from torchvision.transforms import v2  # here, since it takes seconds
+
+    if augment:
+        steps = [v2.RandomResizedCrop(size), v2.RandomHorizontalFlip()]
+    else:
+        steps = [v2.Resize(round(size * 256 / 224)), v2.CenterCrop(size)]
+    return v2.Compose([*steps, v2.PILToTensor()])
+
+
+def _tree(root: Path, split: str):
+    """List a split's files and classes by torchvision; train's classes must be the same."""
+    from torchvision.datasets import ImageFolder
+
+    place = root / split
+    if not place.is_dir():
+        raise ValueError(f"{place} is no folder; need one with a folder of images for each class")
+    try:
+        tree = ImageFolder(place)
+    except FileNotFoundError as error:
+        raise ValueError(f"{place}: {error}; each class needs a folder with images") from error
+    train = root / "train"
+    known = {path.name for path in train.iterdir() if path.is_dir()} if train.is_dir() else set()
+    if known and known != set(tree.classes):
+        raise ValueError(
+            f"{place} and {train} have different classes, for instance "
+            f"{min(known ^ set(tree.classes))!r}, so that their labels would not agree"
+        )
+    return tree

@@ -1,0 +1,211 @@
+"""The configs of the paper: one for every row and ratio of its Tables 1 to 12, and for its curves.
+
+A config holds what the paper fixes. Where the paper is silent (which weights a ticket starts from,
+how long it is trained on), the method's own defaults decide, and its docstring says so.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from splinelib.experiments.config import Experiment
+from splinelib.experiments.paper import cell
+from splinelib.train import CIFAR
+
+NETWORKS = {"vgg16": "VGG-16", "preresnet101": "PreResNet-101"}
+DATA = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
+LABELS = {
+    "lt": "LT (one-shot)",
+    "snip": "SNIP",
+    "ns": "NS",
+    "thinet": "ThiNet",
+    "spline": "Spline",
+    "eb-spline": "EB Spline",
+    "rigl": "RigL",
+    "grasp": "GraSP",
+    "synflow": "SynFlow",
+    "ns-ip": "NS-IP",
+}
+OPTIMIZERS = {"adam": "EB (Adam)", "adagrad": "EB (Adagrad)", "rmsprop": "EB (RMSprop)"}
+SLIMMING = {"vgg16": 1e-4, "preresnet101": 1e-5}  # of network slimming's public code
+WATCHED = ("held-out", "test", "random", "canvas", "mask-50")
+# So that 161 snapshots of a probe take some 30 MB: VGG-16 has 13 layers, PreResNet-101 100.
+FEATURES = {"vgg16": 128, "preresnet101": 64, "alexnet": 256}
+PAIRS = [(network, data) for data in DATA for network in NETWORKS]
+
+
+def ratios(network: str, data: str) -> tuple[float, ...]:
+    """The ratios of Tables 2, 4, 5: lower ones for VGG-16 on CIFAR-100."""
+    return (0.1, 0.3, 0.5) if (network, data) == ("vgg16", "cifar100") else (0.3, 0.5, 0.7)
+
+
+def pruned(
+    network: str, data: str, method: str, ratio: float, *cells: str, tag: str = "", **changes
+) -> Experiment:
+    """Make the config of one method at one ratio on CIFAR."""
+    options = {"ratio": ratio, **changes.pop("options", {})}
+    if method in ("spline", "eb-spline"):
+        options = {"scope": "global", "reduce": "pca", "rho": 0.05, **options}
+    recipe = changes.pop("recipe", CIFAR)
+    if method in ("ns", "ns-ip", "eb-train"):
+        options = {"scope": "global", **options}
+        recipe = replace(recipe, slimming=SLIMMING[network.removesuffix("-leaky")])
+    name = "-".join(part for part in (method, tag, f"{100 * ratio:g}") if part)
+    return Experiment(
+        f"{network}/{data}/{name}",
+        network.removesuffix("-leaky"),
+        data,
+        recipe,
+        method=method,
+        method_options=options,
+        cells=cells,
+        **changes,
+    )
+
+
+def watched(network: str, data: str, tag: str = "", *cells: str, **changes) -> Experiment:
+    """Make the config of a dense run whose codes are watched after every epoch."""
+    plain = network.removesuffix("-leaky")
+    return Experiment(
+        f"{network}/{data}/{'-'.join(['dense', *([tag] if tag else [])])}",
+        plain,
+        data,
+        cells=cells,
+        probes=WATCHED,
+        probe_images=512 if plain != "preresnet101" else 256,
+        probe_features=FEATURES[plain],
+        **changes,
+    )
+
+
+def dense() -> Iterator[Experiment]:
+    """Dense training with distances: Tables 1, 6, 7, 12 and Fig. 5, 13, 15."""
+    layers = {
+        "vgg16": ("Early (1st)", "Medium (8th)", "Late (16th)"),
+        "preresnet101": ("Early (1st)", "Medium (16th)", "Late (32th)"),
+    }
+    importance = dict(zip(PAIRS, (100, 99, 80, 79), strict=True))
+    for network, data in PAIRS:
+        net, images = NETWORKS[network], DATA[data]
+        cells = [cell(1, net, images, "Unpruned", 0)]
+        if data == "cifar10":
+            cells += [
+                cell(6, net, images, "EB (SGD)", 0),
+                cell(7, net, images, "EB (Random Init.)", 0),
+            ]
+        else:
+            cells += [cell(12, net, images, layer, 0) for layer in layers[network]]
+            cells += [f"Fig. {'5b' if network == 'vgg16' else '5c'}", f"Fig. 13 | {net}"]
+        yield watched(network, data, "", *cells, importance=importance[network, data])
+    yield watched("alexnet", "cifar10", "", "Fig. 5a", importance=77)
+    for data, panel in zip(DATA, "ab", strict=True):
+        leaky = {"network_options": {"alpha": 0.01}, "importance": 53}
+        yield watched("preresnet101-leaky", data, "", f"Fig. 15{panel}", **leaky)
+
+
+def universal() -> Iterator[Experiment]:
+    """Other optimizers and the adversarial start: Tables 6 and 7."""
+    for network, net in NETWORKS.items():
+        for optimizer, label in OPTIMIZERS.items():
+            recipe = replace(CIFAR, optimizer=optimizer, lr=None)
+            where = cell(6, net, "CIFAR-10", label, 0)
+            yield watched(network, "cifar10", optimizer, where, recipe=recipe, importance=78)
+            for ratio in (0.3, 0.5):
+                where = cell(6, net, "CIFAR-10", label, ratio)
+                changes = {"tag": optimizer, "recipe": recipe, "importance": 52}
+                yield pruned(network, "cifar10", "eb-spline", ratio, where, **changes)
+        where, start = (7, net, "CIFAR-10", "EB (Adv. Init)"), {"start": "adversarial"}
+        yield watched(network, "cifar10", "adversarial", cell(*where, 0), importance=51, **start)
+        for ratio in (0.3, 0.5):
+            changes = {"tag": "adversarial", "importance": 50, **start}
+            yield pruned(network, "cifar10", "eb-spline", ratio, cell(*where, ratio), **changes)
+
+
+def layerwise() -> Iterator[Experiment]:
+    """The same ratio in every layer: Table 1."""
+    for network, data in PAIRS:
+        for ratio in (0.3, 0.5, 0.7) if data == "cifar10" else (0.1, 0.3, 0.5, 0.7):
+            for method in ("ns", "spline", "eb-spline"):
+                where = cell(1, NETWORKS[network], DATA[data], LABELS[method], ratio)
+                scope = {"scope": "layerwise"} | ({"reduce": "none"} if method != "ns" else {})
+                changes = {"tag": "layerwise", "options": scope, "importance": 64}
+                yield pruned(network, data, method, ratio, where, **changes)
+
+
+def everywhere() -> Iterator[Experiment]:
+    """Global pruning on CIFAR: Tables 2 and 4, with the rows that Tables 5, 6, 7 and 11 repeat."""
+    core = {"ns", "spline", "eb-spline"}
+    start = dict(zip(PAIRS, (90, 85, 66, 65), strict=True))
+    for network, data in PAIRS:
+        for ratio in ratios(network, data):
+            for method in LABELS.keys() - {"ns-ip"}:
+                importance = (
+                    start[network, data]
+                    if method in core
+                    else 70 - 5 * PAIRS.index((network, data))
+                )
+                if method in ("rigl", "grasp", "synflow"):
+                    importance = 48
+                cells = _repeated(network, data, method, ratio)
+                yield pruned(network, data, method, ratio, *cells, importance=importance)
+            # Left out of the paper's tables, though its authors' own: You et al. (2020).
+            yield pruned(network, data, "eb-train", ratio, importance=69)
+    for data in DATA:
+        for ratio in (0.3, 0.5, 0.7):
+            where = cell(11, "PreResNet-101", DATA[data], "NS-IP", ratio)
+            yield pruned("preresnet101", data, "ns-ip", ratio, where, importance=44)
+
+
+def _repeated(network: str, data: str, method: str, ratio: float) -> list[str]:
+    """All rows of the paper that are this one run."""
+    net, images = NETWORKS[network], DATA[data]
+    tables = [4] if method in ("rigl", "grasp", "synflow") else [2]
+    if method in ("spline", "eb-spline"):
+        tables += [4] + [11] * (network == "preresnet101")
+    cells = [cell(table, net, images, LABELS[method], ratio) for table in tables]
+    if method == "spline":
+        cells += [cell(5, net, images, "Spline (PCA)", ratio)]
+        cells += [f"Fig. 7 | {net} | rho 0.05 | {100 * ratio:g}%"] * (data == "cifar100")
+    if method == "eb-spline" and data == "cifar10" and ratio < 0.7:
+        cells += [cell(6, net, images, "EB (SGD)", ratio)]
+        cells += [cell(7, net, images, "EB (Random Init.)", ratio)]
+    return cells
+
+
+def variants() -> Iterator[Experiment]:
+    """Factor analysis, 90 %, other rho: Tables 5 and 10, Fig. 7."""
+    for network, data in PAIRS:
+        net, images = NETWORKS[network], DATA[data]
+        for ratio in ratios(network, data):
+            where = cell(5, net, images, "Spline (FA)", ratio)
+            changes = {"tag": "fa", "options": {"reduce": "fa"}, "importance": 58}
+            yield pruned(network, data, "spline", ratio, where, **changes)
+        for method in ("ns", "thinet", "spline", "eb-spline"):
+            where = cell(10, net, images, LABELS[method], 0.9)
+            yield pruned(network, data, method, 0.9, where, importance=56)
+        for rho in (0.01, 0.1, 0.3, 0.4) if data == "cifar100" else ():
+            for ratio in ratios(network, data):
+                where = f"Fig. 7 | {net} | rho {rho:g} | {100 * ratio:g}%"
+                changes = {"tag": f"rho{rho:g}", "options": {"rho": rho}, "importance": 60}
+                yield pruned(network, data, "spline", ratio, where, **changes)
+
+
+def leaky() -> Iterator[Experiment]:
+    """Leaky ReLU, with PyTorch's slope 0.01 since the paper names none: Table 9."""
+    for ratio in (0.3, 0.5, 0.7):
+        for method in ("ns", "thinet", "spline", "eb-spline"):
+            where = cell(9, "PreResNet-101", "CIFAR-10", LABELS[method], ratio)
+            changes = {"network_options": {"alpha": 0.01}, "importance": 54}
+            yield pruned("preresnet101-leaky", "cifar10", method, ratio, where, **changes)
+
+
+def minimal() -> Iterator[Experiment]:
+    """A small network from three starts: Table 8 and Fig. 9."""
+    labels = {"random": "Random Init.", "lottery": "Lottery Init.", "layerwise": "LW Pretrain"}
+    for data, shares in (("cifar10", (0.3, 0.5, 0.7, 0.9)), ("cifar100", (0.1, 0.3, 0.5, 0.7))):
+        for ratio in shares:
+            for weights, label in labels.items():
+                cells = [cell(8, "VGG-16", DATA[data], label, ratio)]
+                if weights != "random":
+                    cells.append(f"Fig. 9 | {DATA[data]} | {label} | {100 * ratio:g}%")
+                changes = {"tag": weights, "options": {"weights": weights}, "importance": 46}
+                yield pruned("vgg16", data, "minimal", ratio, *cells, **changes)

@@ -1,0 +1,111 @@
+"""Which seed a run takes: the lowest that has no result and that nobody is working on."""
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+from splinelib.experiments.config import Experiment
+from splinelib.experiments.record import read
+
+
+def done(experiment: Experiment, out: Path) -> list[int]:
+    """The seeds of an experiment that have a result with this very config.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    out : Path
+        The folder of all results.
+
+    Returns
+    -------
+    list of int
+        Sorted; results of another config under the same name do not count.
+
+    Raises
+    ------
+    ValueError
+        A result that is damaged.
+    """
+    place = out.joinpath(*experiment.name.split("/"))
+    found = (read(path) for path in place.glob("seed*.json"))
+    return sorted(
+        {r["seed"] for r in found if Experiment.from_json(r["config"]).key == experiment.key}
+    )
+
+
+def taken(experiment: Experiment, out: Path) -> set[int]:
+    """The seeds that have a file, of whatever config."""
+    place = out.joinpath(*experiment.name.split("/"))
+    names = (re.fullmatch(r"seed(\d+)(-\d+)?\.json", path.name) for path in place.glob("seed*"))
+    return {int(name[1]) for name in names if name}
+
+
+@contextmanager
+def claim(experiment: Experiment, out: Path, work: Path, seed: int | None = None) -> Iterator[int]:
+    """Hold a seed for the time of a run, so that no other process takes it.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    out, work : Path
+        Folders of results and of the work of runs.
+    seed : int, optional
+        Default: the lowest without a result that is not held.
+
+    Yields
+    ------
+    int
+        The seed.
+
+    Raises
+    ------
+    ValueError
+        The given seed is being run now, or the file system of ``work`` has no locks.
+
+    Notes
+    -----
+    The lock is the system's own (``flock``): it ends with the process, however that ends, so a lock
+    file that was left behind holds nothing.
+    """
+    place = work.joinpath(*experiment.name.split("/"))
+    place.mkdir(parents=True, exist_ok=True)
+    for number in count() if seed is None else [seed]:
+        if seed is None and number in taken(experiment, out):
+            continue
+        with open(place / f"seed{number}.lock", "a+b") as file:
+            if not _locked(file.fileno(), place):
+                continue
+            # Someone may have finished this seed between the look and the lock.
+            if seed is None and number in taken(experiment, out):
+                continue
+            yield number
+            return
+    raise ValueError(
+        f"{experiment.name}, seed {seed}, is being run now: wait, or take another seed"
+    )
+
+
+def _locked(number: int, place: Path) -> bool:
+    """Lock an open file; False if another process holds it."""
+    try:
+        if os.name == "posix":
+            import fcntl
+
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            import msvcrt
+
+            msvcrt.locking(number, msvcrt.LK_NBLCK, 1)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+            return False
+        raise ValueError(
+            f"{place} lies on a file system without locks ({error.strerror}): give --work a local "
+            "folder"
+        ) from error
+    return True

@@ -1,0 +1,163 @@
+"""One run in progress: what a method gets, and what it gives back."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from splinelib import cost, data, nets, train
+from splinelib.experiments.config import Experiment
+from splinelib.experiments.images import Images
+from splinelib.train import Recipe, Run, Speed
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a method gives back.
+
+    Attributes
+    ----------
+    net : nn.Module
+        The final network; the runner counts and tests it.
+    runs : list of Run
+        All trainings, in order; their logs are joined.
+    distances : dict or None
+        The section "distances" of the result.
+    watching : int
+        Floating-point operations that only served the record.
+    told : dict
+        Whatever else the method wants recorded, in JSON's types: ticket epoch, kept widths, ....
+    """
+
+    net: nn.Module
+    runs: list[Run]
+    distances: dict | None = None
+    watching: int = 0
+    told: Mapping = field(default_factory=dict)
+
+
+@dataclass
+class Job:
+    """One run of one experiment with one seed, as a method sees it.
+
+    Attributes
+    ----------
+    experiment : Experiment
+    seed : int
+        Draws the weights, the order and augmentation of the images, and what is held out.
+    images : Images
+        Training and test images and probes, on ``device``.
+    device : torch.device
+    folder : Path
+        Keeps the checkpoints of this run.
+    ledger : cost.Ledger
+        Every training by :meth:`train` is booked; book scores and detectors yourself.
+    progress : bool
+    save_every : float
+        Seconds between checkpoints.
+
+    Notes
+    -----
+    A method trains as often as it needs to, each time under another label. After an interruption
+    the same calls are made again: trainings that were complete come back from their checkpoints
+    at once, so a method has to be a function of its job and draw all random numbers from
+    :meth:`generator`.
+    """
+
+    experiment: Experiment
+    seed: int
+    images: Images
+    device: torch.device
+    folder: Path
+    ledger: cost.Ledger
+    progress: bool = False
+    save_every: float = 60.0
+
+    @property
+    def speed(self) -> Speed:
+        """What is done for speed, by the config."""
+        return Speed(**self.experiment.speed)
+
+    def generator(self, stream: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
+        """A fresh generator of this run, another one for each ``stream``, at most 999."""
+        return torch.Generator(device).manual_seed(1000 * self.seed + stream)
+
+    def network(self) -> nn.Module:
+        """The network of the config at its random start."""
+        e, (channels, *size) = self.experiment, self.images.train.shape
+        options = {**e.network_options}
+        if e.network in ("mlp", "convnet"):
+            options.setdefault("in_shape", (channels, *size))
+        elif not e.network.startswith("resnet"):
+            options.setdefault("in_channels", channels)
+        classes = len(self.images.train.classes)
+        net = nets.build(e.network, classes, generator=self.generator(), **options)
+        return net.to(self.device)
+
+    def macs(self, net: nn.Module) -> int:
+        """Multiply-adds of a network for one of the images."""
+        return cost.macs(net, self.images.train.shape)
+
+    def batches(self, images, recipe: Recipe | None = None, augment: str | None = "config"):
+        """Training images in batches; a stream comes as it is."""
+        if not isinstance(images, data.ImageSet):
+            return images
+        augment = self.experiment.augment if augment == "config" else augment
+        batch = (recipe or self.experiment.recipe).batch
+        options = {"augment": augment, "pad": self.experiment.pad, "seed": self.seed}
+        return data.Batches(images, batch, **options)
+
+    def test(self):
+        """Test images in batches, as they are."""
+        if not isinstance(self.images.test, data.ImageSet):
+            return self.images.test
+        return data.Batches(self.images.test, 1000, shuffle=False)
+
+    def train(
+        self,
+        net: nn.Module,
+        label: str = "dense",
+        *,
+        recipe: Recipe | None = None,
+        source: object | None = None,
+        watch: Iterable = (),
+        until: object | None = None,
+        first_epoch: int = 0,
+    ) -> Run:
+        """Train a copy of a network under a label of its own, and book what it cost.
+
+        Parameters
+        ----------
+        net : nn.Module
+            Where to start.
+        label : str
+            Names the checkpoint and the rows of the ledger.
+        recipe, source : optional
+            Default: the config's recipe and the training images.
+        watch, until, first_epoch
+            As for :func:`splinelib.train.train`.
+
+        Returns
+        -------
+        Run
+        """
+        recipe = recipe or self.experiment.recipe
+        source = source or self.batches(self.images.train, recipe)
+        run = train.train(
+            net,
+            source,
+            recipe,
+            test=self.test(),
+            watch=watch,
+            until=until,
+            first_epoch=first_epoch,
+            speed=self.speed,
+            checkpoint=self.folder / f"{label}.pt",
+            save_every=self.save_every,
+            progress=self.progress,
+        )
+        self.ledger.label = label
+        self.ledger.train(self.macs(run.net), (run.epoch - first_epoch) * source.images)
+        return run

@@ -1,0 +1,58 @@
+"""The configs on ImageNet, and on Tiny-ImageNet for a single small GPU."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from splinelib.experiments.catalogue import LABELS
+from splinelib.experiments.config import Experiment
+from splinelib.experiments.paper import cell
+from splinelib.train import IMAGENET
+
+
+def imagenet() -> Iterator[Experiment]:
+    """ResNet-18 and ResNet-50 on ImageNet, Table 3; ResNet-18 on Tiny-ImageNet for one GPU."""
+    rows = {
+        "resnet18": {"ns": (0.1, 0.3), "sfp": (0.3,), "eb-spline": (0.1, 0.3)},
+        "resnet50": {
+            "thinet": (0.3, 0.5),
+            "sfp": (0.3,),
+            "legr": (0.5,),
+            "gal": (0.4,),
+            "gdp": (0.4,),
+            "c-sgd": (0.5,),
+            "metapruning": (0.5,),
+            "eb-spline": (0.3, 0.5),
+        },
+    }
+    labels = {**LABELS, "sfp": "SFP", "legr": "LeGR", "gal": "GAL-0.5", "gdp": "GDP"}
+    labels |= {"c-sgd": "C-SGD-50", "metapruning": "Meta Pruning", "dense": "Unpruned"}
+    for network, methods in rows.items():
+        net = {"resnet18": "ResNet-18", "resnet50": "ResNet-50"}[network]
+        for method, shares in {"dense": (0.0,), **methods}.items():
+            for ratio in shares:
+                where = cell(3, net, "ImageNet", labels[method], ratio)
+                yield _large(network, "imagenet", method, ratio, where, importance=10)
+    for method, shares in {"dense": (0.0,), "ns": (0.1, 0.3), "eb-spline": (0.1, 0.3)}.items():
+        for ratio in shares:
+            yield _large("resnet18", "tiny-imagenet", method, ratio, importance=49)
+
+
+def _large(network: str, data: str, method: str, ratio: float, *cells: str, importance: int):
+    """One config on ImageNet or Tiny-ImageNet."""
+    tiny = data == "tiny-imagenet"
+    options = {} if method == "dense" else {"ratio": ratio}
+    if method == "eb-spline":
+        options |= {"scope": "global", "reduce": "pca", "rho": 0.05}
+    return Experiment(
+        f"{network}/{data}/{method}" + (f"-{100 * ratio:g}" if ratio else ""),
+        network,
+        data,
+        replace(IMAGENET, slimming=1e-5) if method == "ns" else IMAGENET,
+        network_options={"small": True} if tiny else {},
+        method=method,
+        method_options=options,
+        probes=("held-out", "test", "random") if tiny and method == "dense" else (),
+        seeds=3 if tiny else 1,
+        importance=importance,
+        cells=cells,
+    )

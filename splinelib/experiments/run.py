@@ -1,0 +1,172 @@
+"""One run: claim a seed, make the images, do what the method says, record what came out."""
+
+import os
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from splinelib import cost, train
+from splinelib.experiments import provenance
+from splinelib.experiments.claims import claim
+from splinelib.experiments.config import Experiment
+from splinelib.experiments.images import images
+from splinelib.experiments.job import Job, Outcome
+from splinelib.experiments.methods import method
+from splinelib.experiments.places import out_folder, work_folder
+from splinelib.experiments.record import FORMAT, rounded, write
+from splinelib.experiments.sources import Places
+
+MANY = 20  # classes from which on the five best answers are counted too
+
+
+def run(
+    experiment: Experiment,
+    seed: int | None = None,
+    *,
+    out: str | os.PathLike | None = None,
+    work: str | os.PathLike | None = None,
+    root: str | os.PathLike | None = None,
+    places: Places | None = None,
+    download: bool = False,
+    device: torch.device | str | None = None,
+    progress: bool = False,
+    save_every: float = 60.0,
+) -> Path | None:
+    """Run an experiment once and record the result.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        From :func:`splinelib.experiments.get`, or your own.
+    seed : int, optional
+        Default: the lowest without a result that nobody is running.
+    out : path, optional
+        Folder of all results. Default: ``data/results`` of the repository, else ``./results``.
+    work : path, optional
+        Folder of checkpoints and locks. Default: ``.work`` in ``out``.
+    root, places, download
+        Where the data lie, as for :func:`splinelib.experiments.sources.load`.
+    device : torch.device, optional
+        Default: a GPU if there is one.
+    progress : bool
+        Show progress bars.
+    save_every : float
+        Seconds between checkpoints.
+
+    Returns
+    -------
+    Path or None
+        The file of the result; None in processes of ``torchrun`` other than the first.
+
+    Raises
+    ------
+    ValueError
+        A method that splinelib does not have, data that are not there, a seed that is being run.
+    OSError
+        A disk that is full; nothing is lost then, see :func:`splinelib.experiments.record.write`.
+
+    Notes
+    -----
+    A run that was stopped at any moment goes on from its checkpoint when the same experiment is run
+    again with the same folders. Checkpoints are removed when the result is written. Used in
+    *Drawing the ticket*.
+    """
+    do = method(experiment)  # before any data are loaded
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and seed is None:
+        raise ValueError("several processes cannot agree on a seed by themselves: give --seed")
+    out = out_folder(out)
+    work = work_folder(work, out)
+    device = torch.device(device) if device else train.own_device()
+    if int(os.environ.get("RANK", 0)) > 0:  # torchrun: the first process records
+        do(_job(experiment, seed, work, device, root, places, False, False, save_every))
+        return None
+    with claim(experiment, out, work, seed) as number:
+        job = _job(experiment, number, work, device, root, places, download, progress, save_every)
+        started = _started(job.folder)
+        with cost.Meter(device) as meter:
+            outcome = do(job)
+        path = write(_result(job, outcome, meter, started), out)
+        shutil.rmtree(job.folder, ignore_errors=True)
+    return path
+
+
+def _job(experiment, seed, work, device, root, places, download, progress, save_every) -> Job:
+    """Load the images and find the folder of the run, which its config and seed alone decide."""
+    found = images(experiment, seed, device=device, root=root, places=places, download=download)
+    folder = work.joinpath(*experiment.name.split("/"), f"seed{seed}-{experiment.key}")
+    folder.mkdir(parents=True, exist_ok=True)
+    return Job(experiment, seed, found, device, folder, cost.Ledger(), progress, save_every)
+
+
+def _started(folder: Path) -> str:
+    """When the first part of a run began, in UTC; kept beside its checkpoints."""
+    note = folder / "started"
+    if not note.exists():
+        note.write_text(datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    return note.read_text().strip()
+
+
+def _result(job: Job, outcome: Outcome, meter: cost.Meter, started: str) -> dict:
+    """Everything about a run, as result.schema.json wants it."""
+    e, net = job.experiment, outcome.net
+    accuracy, top5 = tested(net, job.test())
+    measured = meter.to_dict()
+    where = provenance.device(job.device)
+    seconds = sum(part.seconds for part in outcome.runs)
+    whole = meter.seconds >= 0.99 * seconds and where["side_by_side"] == 1
+    result = {
+        "schema": FORMAT,
+        "name": e.name,
+        "seed": job.seed,
+        "config": e.to_json(),
+        "data": job.images.told,
+        "code": provenance.code(),
+        "libraries": provenance.libraries(),
+        "device": where,
+        "started": started,
+        "accuracy": accuracy,
+        "top5": top5,
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "macs": job.macs(net),
+        "flops": {
+            "total": job.ledger.total,
+            "watching": outcome.watching,
+            "rows": job.ledger.rows,
+        },
+        "seconds": seconds,
+        # The counter knows neither an interrupted run's first part nor one of several runs.
+        "energy": measured["energy"] if whole else cost.meter.NOT_MEASURED,
+        "peak_memory": measured["peak_memory"],
+        "log": _log(outcome),
+        "distances": outcome.distances,
+        "outcome": dict(outcome.told),
+    }
+    return rounded({k: v for k, v in result.items() if v is not None and v != {}})
+
+
+def tested(net: nn.Module, source) -> tuple[float, float | None]:
+    """Share of test images whose class is the first answer; and among the first five.
+
+    The latter is None for fewer than ``MANY`` classes. Computed in the network's own type.
+    """
+    net.eval()
+    best, right = min(5, len(source.classes)), [0, 0]
+    for x, y in source.epoch(0):
+        with torch.no_grad():
+            hits = net(x).topk(best, dim=1).indices == y[:, None]
+        right[0] += int(hits[:, 0].sum())
+        right[1] += int(hits.sum())
+    shares = [n / source.images for n in right]
+    return shares[0], shares[1] if len(source.classes) >= MANY else None
+
+
+def _log(outcome: Outcome) -> list[dict]:
+    """The lines of all trainings one after another; each says which, if there are several."""
+    lines = []
+    for number, part in enumerate(outcome.runs):
+        named = {"run": number} if len(outcome.runs) > 1 else {}
+        lines += [named | {k: v for k, v in row.items() if v is not None} for row in part.log]
+    return lines

@@ -1,0 +1,89 @@
+"""Configs that run on a CPU, for chapters and tests; and a short one that compares speeds."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from splinelib.experiments.config import Experiment
+from splinelib.train import CIFAR, Recipe
+
+METHODS = (
+    "ns", "ns-ip", "spline", "eb-spline", "eb-train", "lt", "snip", "grasp", "synflow", "rigl",
+    "thinet", "sfp", "legr", "gal", "gdp", "c-sgd", "metapruning", "random", "l1",
+)  # fmt: skip
+WATCHED = ("held-out", "test", "random", "canvas", "mask-50")
+DIGITS = {
+    "network": "convnet",
+    "data": "digits",
+    "network_options": {"channels": [16, 16, 32], "kernels": [3, 3, 3], "batch_norm": True},
+    "augment": "crop",
+    "pad": 1,
+    "probe_images": 256,
+    "probe_features": 512,
+    "importance": 20,
+}
+RECIPE = Recipe(epochs=40, batch=64, drops=(20, 30))
+
+
+def small() -> Iterator[Experiment]:
+    """Small forms of the experiments, on data that need no download."""
+    yield Experiment(
+        "small/mlp/digits/brief",  # a run of a second, to try the command line
+        "mlp",
+        "digits",
+        Recipe(epochs=4, batch=128, drops=(2,)),
+        network_options={"hidden": [32, 32]},
+        augment=None,
+        probes=("held-out", "test", "random"),
+        probe_images=128,
+        seeds=1,
+        importance=21,
+    )
+    yield digits("dense", probes=WATCHED)
+    yield digits("dense-leaky", probes=WATCHED, leaky=True)
+    yield digits("dense-constant", replace(RECIPE, drops=()), probes=WATCHED)
+    yield digits("dense-slimming", replace(RECIPE, slimming=1e-3), probes=WATCHED)
+    for optimizer in ("adam", "adagrad", "rmsprop"):
+        recipe = replace(RECIPE, optimizer=optimizer, lr=None)
+        yield digits(f"dense-{optimizer}", recipe, probes=WATCHED)
+    start = {"start": "adversarial", "start_options": {"epochs": 60, "batch": 64, "lr": 0.1}}
+    yield digits("dense-adversarial", probes=WATCHED, **start)
+    for method in METHODS:
+        recipe = replace(RECIPE, slimming=1e-3) if method in ("ns", "ns-ip", "eb-train") else RECIPE
+        yield digits(f"{method}-50", recipe, method=method, method_options={"ratio": 0.5})
+    yield from pictures()
+
+
+def digits(what: str, recipe: Recipe = RECIPE, leaky: bool = False, **changes) -> Experiment:
+    """A config on scikit-learn's digits, 1,797 real images of 8 x 8 pixels."""
+    settings = {**DIGITS, **changes}
+    if leaky:
+        settings["network_options"] = {**settings["network_options"], "alpha": 0.01}
+    return Experiment(f"small/convnet/digits/{what}", recipe=recipe, **settings)
+
+
+def pictures() -> Iterator[Experiment]:
+    """Narrow forms of the paper's networks, on shapes in colour and on a part of CIFAR-10."""
+    watch = {"probes": WATCHED, "importance": 19, "probe_images": 256, "probe_features": 256}
+    recipe = Recipe(epochs=12, batch=128, drops=(6, 9))
+    for network, width in (("vgg16", 0.125), ("preresnet20", 0.5)):
+        yield Experiment(
+            f"small/{network}/colour/dense",
+            network,
+            "colour",
+            recipe,
+            network_options={"width": width},
+            images=2000,
+            **watch,
+        )
+    recipe = Recipe(epochs=40, drops=(20, 30))
+    options = {"network_options": {"width": 0.25}, "images": 10_000, **watch}
+    yield Experiment("small/vgg16/cifar10/dense", "vgg16", "cifar10", recipe, **options)
+
+
+def speed() -> Iterator[Experiment]:
+    """The same short recipe plainly and fast: does speed cost accuracy?"""
+    recipe = replace(CIFAR, epochs=20, drops=(10, 15))
+    plain = {"precision": "fp32", "compile": False, "channels_last": False, "fused": False}
+    for tag, settings in (("short-plain", plain), ("short-fast", {})):
+        name = f"vgg16/cifar10/{tag}"
+        yield Experiment(name, "vgg16", "cifar10", recipe, speed=settings, importance=76)

@@ -1,0 +1,151 @@
+"""What a dense run watches: the early-bird detector, and distances between all pairs of epochs."""
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from splinelib.earlybird import (
+    ALGORITHM_1,
+    MASK_DISTANCE,
+    PUBLIC_CODE,
+    EarlyBird,
+    codes,
+    first_fire,
+    layer_matrices,
+    mask_codes,
+)
+from splinelib.earlybird.hamming import mean
+from splinelib.experiments.packing import UNIT, pack, pack_pairs
+
+DETECTOR = "detector"  # the tool as anyone would use it: held-out images, 2048 entries a layer
+RULES = {"algorithm-1": ALGORITHM_1, "public-code": PUBLIC_CODE, "mask-distance": MASK_DISTANCE}
+
+
+class Named:
+    """A detector whose column in the log says what it watches.
+
+    Parameters
+    ----------
+    name : str
+        Name of the probe.
+    bird : EarlyBird
+    """
+
+    def __init__(self, name: str, bird: EarlyBird) -> None:
+        self.name, self.bird = name, bird
+
+    def update(self, net: nn.Module) -> bool:
+        """Take a snapshot of the network."""
+        return self.bird.update(net)
+
+    @property
+    def latest(self) -> dict:
+        """The distance between the last two snapshots."""
+        return {f"distance {self.name}": self.bird.latest["distance"]}
+
+    def state_dict(self) -> dict:
+        """The detector's state."""
+        return self.bird.state_dict()
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on from a state."""
+        self.bird.load_state_dict(state)
+
+
+def watchers(probes: dict[str, Tensor], names: tuple[str, ...], features: int) -> list[Named]:
+    """Make the detectors of a dense run.
+
+    Parameters
+    ----------
+    probes : dict of str to Tensor
+        Inputs by name.
+    names : tuple of str
+        What to watch; empty: nothing.
+    features : int
+        Entries of each layer in the comparisons of all pairs.
+
+    Returns
+    -------
+    list of Named
+        The tool itself, and one for each name that keeps all its snapshots.
+    """
+    if not names:
+        return []
+    made = [Named(DETECTOR, EarlyBird(probes["held-out"]))] if "held-out" in probes else []
+    for name in names:
+        kept = {"keep": "all", "features": features}
+        if name.startswith("mask-"):
+            share = int(name.removeprefix("mask-")) / 100
+            snapshot, kept["weight"] = partial(mask_codes, fraction=share), "element"
+        elif name == "canvas":  # as the public code does it: on BatchNorm's outputs
+            snapshot = partial(codes, x=probes[name], at="batchnorm", features=features)
+        else:
+            snapshot = probes[name]
+        made.append(Named(name, EarlyBird(snapshot, **kept)))
+    return made
+
+
+def distances(watched: list[Named]) -> dict | None:
+    """The section "distances" of a result.
+
+    Parameters
+    ----------
+    watched : list of Named
+        After the run.
+
+    Returns
+    -------
+    dict or None
+        None if nothing was watched. "probes": of the detector the distances of consecutive epochs
+        by layer, of each other the matrix of all pairs; "fired": the epoch at which each rule first
+        fires, for each probe and weighting, or None.
+    """
+    if not watched:
+        return None
+    probes, fired = {}, []
+    for one in watched:
+        bird, last = one.bird, one.bird.history[-1]
+        about = {"inputs": last.count, "features": last.features, "weight": bird.weight}
+        if one.name == DETECTOR:
+            about |= _consecutive(bird, last)
+            fired.append(_fired(one.name, "algorithm-1", bird.weight, bird.fired))
+        else:
+            of_layers = layer_matrices(bird.history)
+            matrix = mean(of_layers, last.widths, bird.weight)
+            about |= {"rows": len(matrix), "matrix": pack_pairs(matrix)}
+            fired += _firings(one.name, of_layers, last.widths)
+        probes[one.name] = about
+    return {"unit": UNIT, "probes": probes, "fired": fired}
+
+
+def inputs(watched: list[Named]) -> int:
+    """Images that go through the network at each update; masks need none."""
+    counts = (one.bird.history[-1].count for one in watched if not one.name.startswith("mask-"))
+    return sum(counts)
+
+
+def _consecutive(bird: EarlyBird, last) -> dict:
+    """The distances between consecutive epochs by layer, and the layers."""
+    moved = torch.stack(bird.distances) if bird.distances else torch.zeros(0, len(last.layers))
+    return {
+        "rows": len(moved) + 1,
+        "layers": list(last.layers),
+        "widths": list(last.widths),
+        "consecutive": pack(moved),
+    }
+
+
+def _firings(probe: str, of_layers: Tensor, widths: tuple[int, ...]) -> list[dict]:
+    """When each rule would have fired on a matrix; the rule of masks is for masks only."""
+    masks = probe.startswith("mask-")
+    rules = ["mask-distance"] if masks else ["algorithm-1", "public-code"]
+    found = []
+    for weight in ("element",) if masks else ("layer", "element"):
+        matrix = mean(of_layers, widths, weight).clamp(0, 1)
+        found += [_fired(probe, rule, weight, first_fire(matrix, RULES[rule])) for rule in rules]
+    return found
+
+
+def _fired(probe: str, rule: str, weight: str, epoch: int | None) -> dict:
+    return {"probe": probe, "rule": rule, "weight": weight, "epoch": epoch}

@@ -1,0 +1,29 @@
+"""The training engine: recipes, speed, checkpoints, several processes.
+
+``recipe`` says what is done and ``speed`` how it is made fast; ``step`` is one step and ``session``
+a run in progress; ``loop`` goes through the epochs; ``checkpoint`` keeps them; ``distributed``
+spreads a run over processes; ``evaluate`` counts; ``adversarial`` makes images to start badly from.
+"""
+
+from splinelib.train.adversarial import corrupted
+from splinelib.train.checkpoint import load, save
+from splinelib.train.distributed import own_device
+from splinelib.train.evaluate import accuracy
+from splinelib.train.loop import Run, train
+from splinelib.train.recipe import CIFAR, IMAGENET, Recipe, learning_rate
+from splinelib.train.speed import Speed
+
+__all__ = [
+    "CIFAR",
+    "IMAGENET",
+    "Recipe",
+    "Run",
+    "Speed",
+    "accuracy",
+    "corrupted",
+    "learning_rate",
+    "load",
+    "own_device",
+    "save",
+    "train",
+]

@@ -1,0 +1,99 @@
+"""How many images a network classifies right."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from splinelib.train.distributed import Team
+from splinelib.train.speed import Speed
+from splinelib.train.step import Measure
+
+
+def accuracy(net: nn.Module, source: object, *, speed: Speed | None = None) -> float:
+    """Share of the images of a source that a network classifies right.
+
+    Parameters
+    ----------
+    net : nn.Module
+        Maps inputs ``(b, ...)`` to logits ``(b, C)``. It is evaluated in evaluation mode, and each
+        of its modules is left in the mode that it had.
+    source : data.Batches or data.Stream
+        The images, on the device of the network and in its type; without augmentation.
+    speed : Speed, optional
+        Default: the network's own type, no compilation.
+
+    Returns
+    -------
+    float, in [0, 1]
+
+    Raises
+    ------
+    ValueError
+        The network or its type does not fit the images.
+
+    Notes
+    -----
+    The accuracy of the tables of Sec. 4. Taught in *Drawing the ticket*.
+
+    Examples
+    --------
+    >>> from splinelib import data
+    >>> train, test = data.load("digits")
+    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    >>> 0 <= accuracy(net, data.Batches(test, batch=100)) <= 1
+    True
+    """
+    plan = (speed or Speed(precision="fp32", compile=False)).resolve(net)
+    measure = Measure(plan, source.batch)
+    with evaluating(net):
+        return tally(net, source, measure, Team())
+
+
+def tally(net: nn.Module, source: object, measure: Measure, team: Team) -> float:
+    """Accuracy of a network that is in evaluation mode; each process counts its share."""
+    sums = measure.plan.zeros(2)
+    for number, (x, y) in enumerate(source.epoch(0, rank=team.rank, world=team.world)):
+        if number == 0:
+            check_batch(net, x, y, source)
+        with torch.no_grad():
+            if len(y):
+                sums += measure(net, x, y)[1]
+    return team.total(sums)[1].item() / source.images
+
+
+@contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode, and each of its modules back into its own mode after."""
+    modes = {module: module.training for module in net.modules()}
+    net.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def check_batch(net: nn.Module, x: torch.Tensor, y: torch.Tensor, source: object) -> None:
+    """Raise unless a network takes the inputs of a source and tells its classes apart."""
+    weight = next(net.parameters())
+    if (x.device, x.dtype) != (weight.device, weight.dtype) or y.device != x.device:
+        raise ValueError(
+            f"the images come as {x.dtype} on {x.device}, the network is {weight.dtype} on "
+            f"{weight.device}: move one of them (images.to(device), net.to(device)), and give the "
+            "source the network's dtype"
+        )
+    with evaluating(net), torch.no_grad():
+        try:
+            out = net(x[:1])
+        except RuntimeError as error:
+            raise ValueError(
+                f"the network does not take inputs of shape {tuple(x.shape)}: {error}"
+            ) from error
+    classes = len(source.classes)
+    if out.ndim != 2 or out.shape[1] < classes:
+        raise ValueError(
+            f"the network puts out {tuple(out.shape)} for one image, but {source.name!r} has "
+            f"{classes} classes: give it at least {classes} outputs"
+        )

@@ -1,0 +1,264 @@
+"""The training loop: the paper's recipes, fast on a GPU, and never starting over."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from splinelib.ops import copied
+from splinelib.train import checkpoint as files
+from splinelib.train.distributed import join
+from splinelib.train.recipe import CIFAR, Recipe
+from splinelib.train.session import Session
+from splinelib.train.speed import Speed
+from splinelib.train.watching import Watchers
+
+
+@dataclass(frozen=True)
+class Run:
+    """What ``train`` gives back.
+
+    Attributes
+    ----------
+    net : nn.Module
+        The trained network, in evaluation mode.
+    log : list of dict
+        One line an epoch: "epoch" (epochs done, from 1), "lr", "loss" and "accuracy" (means over
+        the training images as they were seen, while the network changed), "test_accuracy" (None
+        without ``test``), "seconds" (of the steps, a compilation included), "watch_seconds", and
+        what each watcher tells.
+    epoch : int
+        Epochs done, those before ``first_epoch`` included.
+    stopped : bool
+        Whether ``until`` ended the run.
+    seconds : float
+        Of the whole run, with tests, watchers and checkpoints; of a run that was interrupted, the
+        time whose work was kept.
+    """
+
+    net: nn.Module
+    log: list[dict]
+    epoch: int
+    stopped: bool
+    seconds: float
+
+
+def train(
+    net: nn.Module,
+    source: object,
+    recipe: Recipe = CIFAR,
+    *,
+    test: object | None = None,
+    watch: Iterable | Mapping[str, object] = (),
+    until: object | None = None,
+    first_epoch: int = 0,
+    micro_batch: int | None = None,
+    speed: Speed | None = None,
+    checkpoint: str | Path | None = None,
+    save_every: float = 60.0,
+    progress: bool = False,
+    on_epoch: Callable[[nn.Module, dict], object] | None = None,
+) -> Run:
+    """Train a copy of a network on images.
+
+    Parameters
+    ----------
+    net : nn.Module
+        Maps inputs ``(b, ...)`` to logits ``(b, C)``. It stays as it is; the copy is trained on its
+        device and in its type.
+    source : data.Batches or data.Stream
+        The training images, on that device and in that type, in batches of ``recipe.batch``.
+    recipe : Recipe
+        Epochs, optimizer, learning rates.
+    test : data.Batches or data.Stream, optional
+        Images whose accuracy goes into the log after each epoch.
+    watch : iterable, or mapping of str
+        Objects that look at the network before the first epoch and after each one, such as
+        ``earlybird.EarlyBird``: ``update(net) -> bool`` gets it in evaluation mode and in the
+        precision of the training, ``latest`` is a dict for the log, and ``state_dict()`` and
+        ``load_state_dict(state)`` let a checkpoint hold it. Under the names of a mapping, each gets
+        a column of its own in the log, with its dict.
+    until : object, optional
+        One more of the kind, or one of them; training ends when its ``update`` returns True.
+    first_epoch : int
+        Epoch of the schedule to begin with: a ticket drawn after 30 epochs goes on at 30.
+    micro_batch : int, optional
+        Images that are computed at once; their gradients are added up to those of a batch, so that
+        any memory will do. BatchNorm sees these parts one by one, and its statistics are theirs.
+        Default: a whole batch.
+    speed : Speed, optional
+        Precision, layout, compilation; default: what suits the device.
+    checkpoint : str or Path, optional
+        File that keeps the run. The same call, made again after an interruption, goes on where the
+        file ends, and returns at once when the run was complete.
+    save_every : float
+        Seconds after which a checkpoint is due, at any step. One is also written after each epoch,
+        unless that would take more than a twentieth of the time, and at the end.
+    progress : bool
+        Show a progress bar.
+    on_epoch : callable, optional
+        Called as ``on_epoch(net, row)`` after each epoch with the copy, in evaluation mode, and its
+        line of the log, before the checkpoint of that epoch: what it changes in the network is
+        kept. It may be called again for an epoch whose end was not yet saved.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    ValueError
+        Settings that do not fit each other; a loss or weight that is not finite, at the end of the
+        epoch; a checkpoint of another run, one that another process is using, or one that cannot be
+        read.
+    OSError
+        A checkpoint cannot be written; the one before stays.
+
+    Notes
+    -----
+    Each step's images, their augmentation and what the network itself draws (dropout) depend on the
+    source's seed, the epoch and the step alone, so there is no random state to save, and the
+    caller's is left as it is. An interrupted run ends with the same bits as any other on a CPU; on
+    a GPU sums are not always taken in one order. Precision, device, ``micro_batch`` and the number
+    of processes may change between the parts of a run, which then goes on, but not to the same
+    bits.
+
+    Started by ``torchrun``, each process trains on its share of every batch, and the gradients are
+    averaged by ``DistributedDataParallel``. BatchNorm takes its statistics from the share of each
+    process (``nn.SyncBatchNorm.convert_sync_batchnorm(net)`` is torch's way to change that), and
+    the running ones are those of process 0. All processes return the same run.
+
+    Sec. 4.1 of the paper. Taught in *Drawing the ticket*.
+
+    Examples
+    --------
+    >>> from splinelib import data, nets
+    >>> images, _ = data.load("digits")
+    >>> net = nets.mlp([64, 32, 10], dtype=torch.float32)
+    >>> net = nn.Sequential(nn.Flatten(), net)
+    >>> run = train(net, data.Batches(images, batch=64), Recipe(epochs=3, batch=64))
+    >>> run.epoch, run.log[-1]["accuracy"] > 0.9
+    (3, True)
+    """
+    _check(net, source, recipe, first_epoch, micro_batch, save_every)
+    net, device = copied(net), next(net.parameters()).device
+    own = [device.index] if device.type == "cuda" else []
+    with join(device) as team, torch.random.fork_rng(own):
+        graphs = team.world == 1 and micro_batch is None
+        plan = (speed or Speed()).resolve(net, graphs=graphs)
+        session = Session(
+            net,
+            source,
+            recipe,
+            plan,
+            team,
+            test=test,
+            watchers=Watchers(watch, until),
+            first_epoch=first_epoch,
+            micro_batch=micro_batch,
+        )
+        with _Keeper.of(session, checkpoint, save_every) as keeper, plan.tuned():
+            _epochs(session, keeper, on_epoch, progress and team.leads)
+        net = net.to(memory_format=torch.contiguous_format) if plan.channels_last else net
+    return Run(net.eval(), session.log, session.epoch, session.stopped, session.seconds)
+
+
+def _epochs(session: Session, keeper: "_Keeper", on_epoch, progress: bool) -> None:
+    """Go through the epochs that are left, with a checkpoint whenever one is due."""
+    if not keeper.resume():
+        session.look()
+    while not session.ended:
+        with _bar(session) if progress else nullcontext() as bar:
+            row = session.train_epoch(partial(_after_step, keeper, bar))
+        if on_epoch:
+            on_epoch(session.net, row)
+        keeper.after_epoch()
+
+
+def _bar(session: Session) -> tqdm:
+    """A progress bar for the epoch that the session is in."""
+    return tqdm(
+        total=session.source.steps,
+        initial=session.step,
+        desc=f"epoch {session.epoch + 1} of {session.recipe.epochs}",
+        leave=False,
+    )
+
+
+def _after_step(keeper: "_Keeper", bar: tqdm | None) -> None:
+    """Save if it is time, and move the progress bar."""
+    keeper.tick()
+    if bar is not None:
+        bar.update()
+
+
+class _Keeper:
+    """Writes the checkpoints of a session: process 0 does, the others only read along."""
+
+    def __init__(self, session: Session, path: Path | None, every: float) -> None:
+        self.session, self.path, self.every = session, path, every
+        self.last, self.cost = time.monotonic(), 0.0
+
+    @classmethod
+    @contextmanager
+    def of(cls, session: Session, path: str | Path | None, every: float) -> Iterator["_Keeper"]:
+        """A keeper that holds the lock of its file."""
+        mine = path is not None and session.team.leads
+        with files.locked(path) if mine else nullcontext():
+            yield cls(session, Path(path) if mine else None, every)
+
+    def resume(self) -> bool:
+        """Let the session go on from the file, if there is one."""
+        state = None
+        if self.path is not None and self.path.exists():
+            state = files.load(self.path)
+            files.check_same(self.path, state["identity"], self.session.identity)
+        state = self.session.team.from_lead(state)
+        if state is not None:
+            self.session.restore(state)
+        return state is not None
+
+    def tick(self) -> None:
+        """After a step: save if it is time."""
+        if self.path is not None and time.monotonic() - self.last >= self.every:
+            self.session.check_finite()
+            self._save()
+
+    def after_epoch(self) -> None:
+        """After an epoch: save unless epochs are so short that saving would cost too much."""
+        if self.path is not None:
+            waited = time.monotonic() - self.last
+            if self.session.ended or waited >= min(self.every, 20 * self.cost):
+                self._save()
+
+    def _save(self) -> None:
+        start = time.monotonic()
+        files.save(self.path, self.session.state())
+        self.last = time.monotonic()
+        self.cost = self.last - start
+
+
+def _check(net, source, recipe, first_epoch, micro_batch, save_every) -> None:
+    """Raise unless network, images and settings fit each other."""
+    if next(net.parameters(), None) is None:
+        raise ValueError(f"{type(net).__name__} has no parameters to train")
+    if source.batch != recipe.batch:
+        raise ValueError(
+            f"the images come in batches of {source.batch}, but the recipe says {recipe.batch}: "
+            f"give the source batch={recipe.batch}"
+        )
+    if not 0 <= first_epoch <= recipe.epochs:
+        raise ValueError(
+            f"first_epoch is {first_epoch}, but the recipe has epochs 0 to {recipe.epochs}"
+        )
+    if (micro_batch is not None and micro_batch < 1) or not save_every >= 0:
+        raise ValueError(
+            f"micro_batch={micro_batch}, save_every={save_every}: need at least one image and a "
+            "time of at least 0 seconds"
+        )

@@ -1,0 +1,227 @@
+"""A run in progress: its parts, one epoch of it, and all of it as a plain value."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+
+import torch
+from torch import nn
+
+from splinelib.data.batches import mixed_seed
+from splinelib.train.distributed import Team
+from splinelib.train.evaluate import check_batch, tally
+from splinelib.train.recipe import Recipe, learning_rate, make_optimizer
+from splinelib.train.speed import Plan
+from splinelib.train.step import Measure, gradients, scales, update
+from splinelib.train.watching import Watchers
+
+
+class Session:
+    """The network that is trained, with all that changes while it is.
+
+    Parameters
+    ----------
+    net : nn.Module
+        Changed in place.
+    source, test
+        Images to train on, and to test on or None.
+    recipe, plan, team
+        What is done, how it is made fast, and who takes part.
+    watchers : Watchers
+        They look at the network before the first epoch and after each one.
+    first_epoch : int
+    micro_batch : int or None
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        source: object,
+        recipe: Recipe,
+        plan: Plan,
+        team: Team,
+        *,
+        test: object | None,
+        watchers: Watchers,
+        first_epoch: int,
+        micro_batch: int | None,
+    ) -> None:
+        self.net, self.source, self.recipe, self.plan, self.team = net, source, recipe, plan, team
+        self.test, self.watchers, self.micro_batch = test, watchers, micro_batch
+        self.identity = identity(net, source, recipe, test, watchers, first_epoch)
+        _check_shares(source, team)
+        plan.layout(net)
+        self.wrapped = team.wrap(net)
+        self.optimizer = make_optimizer(recipe, net, fused=plan.fused)
+        self.scaler = plan.scaler()
+        rows = team.share(recipe.batch)
+        self.measure = Measure(plan, min(rows, micro_batch or rows))
+        self.measure_test = Measure(plan, team.share(test.batch)) if test else None
+        self.slimmed = scales(net) if recipe.slimming else []
+        if recipe.slimming and not self.slimmed:
+            raise ValueError(
+                f"slimming is {recipe.slimming}, but the network has no BatchNorm whose scales are "
+                "trained: set slimming=0"
+            )
+        self.epoch, self.step, self.stopped = first_epoch, 0, False
+        self.sums = plan.zeros(2)
+        self.log: list[dict] = []
+        self.spent = 0.0  # seconds of the steps of this epoch that were done before `clock`
+        self.clock = time.monotonic()
+        self.earlier, self.began = 0.0, time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of the whole run so far, those before an interruption included."""
+        return self.earlier + time.monotonic() - self.began
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.stopped or self.epoch >= self.recipe.epochs
+
+    def look(self) -> None:
+        """Let all watchers look at the network, and see whether it is time to stop."""
+        self._reseed()
+        self.net.eval()
+        with self.plan.autocast():
+            stop = self.watchers.look(self.net)
+        self.stopped = self.team.from_lead(stop)
+
+    def train_epoch(self, after_step: Callable[[], object]) -> dict:
+        """Finish the epoch that the session is in; return its line of the log."""
+        self.clock = time.monotonic()
+        rate = learning_rate(self.recipe, self.epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.wrapped.train()
+        self._steps(after_step)
+        self.team.total(self.sums)
+        self.check_finite()
+        loss, right = self.sums.tolist()
+        images, spent = self.source.images, self.spent + time.monotonic() - self.clock
+        self.epoch, self.step, self.spent, self.sums = self.epoch + 1, 0, 0.0, self.sums.zero_()
+        row = {"epoch": self.epoch, "lr": rate, "loss": loss / images, "accuracy": right / images}
+        self.team.same_buffers(self.net)
+        row["test_accuracy"] = self._tested()
+        row["seconds"] = spent
+        self._watched(row)
+        self.log.append(row)
+        return row
+
+    def _steps(self, after_step: Callable[[], object]) -> None:
+        """Take the steps of this epoch that are left."""
+        team, first = self.team, self.step
+        batches = self.source.epoch(self.epoch, start=first, rank=team.rank, world=team.world)
+        for x, y in batches:
+            if self.step == first:
+                check_batch(self.net, x, y, self.source)
+            self._reseed()
+            self.sums += gradients(
+                self.wrapped,
+                x,
+                y,
+                images=min(self.source.batch, self.source.images - self.step * self.source.batch),
+                team=team,
+                measure=self.measure,
+                scaler=self.scaler,
+                micro_batch=self.micro_batch,
+            )
+            update(self.optimizer, self.scaler, self.slimmed, self.recipe.slimming)
+            self.step += 1
+            after_step()
+
+    def _reseed(self) -> None:
+        """Make what the network draws (dropout) a function of seed, epoch, step and process."""
+        place = (getattr(self.source, "seed", 0), self.epoch, self.step, self.team.rank)
+        seed = mixed_seed(*place)
+        torch.default_generator.manual_seed(seed)
+        if self.plan.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+
+    def _tested(self) -> float | None:
+        """Accuracy on the test images, if there are any."""
+        self.net.eval()
+        if self.test is None:
+            return None
+        return tally(self.net, self.test, self.measure_test, self.team)
+
+    def _watched(self, row: dict) -> None:
+        """Let the watchers look, and put what they tell into a line of the log."""
+        start = time.monotonic()
+        self.look()
+        row["watch_seconds"] = time.monotonic() - start
+        self.watchers.tell(row)
+
+    def check_finite(self) -> None:
+        """Raise unless the summed loss and all weights are finite; this waits for a GPU."""
+        values = (self.sums, *self.net.parameters())
+        if not torch.stack([value.detach().isfinite().all() for value in values]).all():
+            rate = learning_rate(self.recipe, self.epoch)
+            raise ValueError(
+                f"loss or weights are not finite in epoch {self.epoch + 1}, at learning rate "
+                f"{rate:g}: lower lr (now {self.recipe.lr:g}); a checkpoint keeps the last state "
+                "in which all was finite"
+            )
+
+    def state(self) -> dict:
+        """All that a run needs to go on from here, as tensors, numbers and texts."""
+        return {
+            "identity": self.identity,
+            "torch": str(torch.__version__),
+            "net": self.net.state_dict(),
+            "optimizer": self.optimizer.state_dict()["state"],
+            "scaler": self.scaler.state_dict(),
+            "watchers": self.watchers.state_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "sums": self.sums,
+            "stopped": self.stopped,
+            "log": self.log,
+            "spent": self.spent + time.monotonic() - self.clock if self.step else 0.0,
+            "seconds": self.seconds,
+        }
+
+    def restore(self, state: dict) -> None:
+        """Go on from a state."""
+        self.net.load_state_dict(state["net"])
+        groups = self.optimizer.state_dict()["param_groups"]  # the settings of this run stay
+        self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
+        if self.scaler.is_enabled() and state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        self.watchers.load_state_dict(state["watchers"])
+        self.epoch, self.step, self.stopped = (state[n] for n in ("epoch", "step", "stopped"))
+        self.sums.copy_(state["sums"])
+        self.log, self.spent, self.earlier = state["log"], state["spent"], state["seconds"]
+        self.began = time.monotonic()
+
+
+def _check_shares(source: object, team: Team) -> None:
+    """Raise if the last batch of an epoch leaves a process without an image."""
+    last = source.images - (source.steps - 1) * source.batch
+    if last < team.world:
+        raise ValueError(
+            f"the last batch of an epoch has {last} image{'s' * (last > 1)}, fewer than the "
+            f"{team.world} processes: take another batch size, or leave out {last}"
+        )
+
+
+def identity(net, source, recipe, test, watchers, first_epoch) -> dict[str, object]:
+    """What makes a run this run and no other: a flat dict of numbers and texts."""
+    digest = hashlib.sha256()
+    for name, value in net.state_dict().items():
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    names = ("fingerprint", "batch", "augment", "pad", "size", "seed", "shuffle")
+    return {
+        **{f"recipe.{name}": value for name, value in asdict(recipe).items()},
+        **{f"images.{name}": getattr(source, name, None) for name in names},
+        "images.mean": str(getattr(getattr(source, "set", source), "mean", None)),
+        "images.std": str(getattr(getattr(source, "set", source), "std", None)),
+        "test.fingerprint": test.fingerprint if test is not None else None,
+        "network.parameters": sum(p.numel() for p in net.parameters()),
+        "network.start": digest.hexdigest()[:16],
+        "watchers": watchers.names,
+        "first_epoch": first_epoch,
+    }

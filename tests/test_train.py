@@ -1,0 +1,528 @@
+"""splinelib.train: the loop beside one written out, recipes, speed, penalties, watchers."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from splinelib import data
+from splinelib.data.images import ImageSet
+from splinelib.train import (
+    CIFAR,
+    IMAGENET,
+    Recipe,
+    Speed,
+    accuracy,
+    corrupted,
+    learning_rate,
+    train,
+)
+from splinelib.train.distributed import Team
+from splinelib.train.recipe import KINDS, make_optimizer
+from splinelib.train.step import Measure, gradients, scales, update
+
+SHORT = Recipe(epochs=3, batch=16, lr=0.05, drops=(1, 2), factor=0.5)
+
+
+def images(n=40, size=6, classes=3, seed=0):
+    """Images whose brightness tells their class, with noise."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % classes
+    noise = torch.randint(60, (n, 1, size, size), generator=generator)
+    pixels = (noise + 60 * labels[:, None, None, None]).to(torch.uint8)
+    return ImageSet("steps", pixels, labels, tuple("abc"[:classes]), (0.4,), (0.3,))
+
+
+def source(n=40, batch=16, seed=0, dtype=torch.float64, **options):
+    return data.Batches(images(n), batch=batch, seed=seed, dtype=dtype, **options)
+
+
+def convnet(norm=True, dropout=0.0, dtype=torch.float64):
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 4, 3, padding=1, bias=not norm)]
+    layers += [nn.BatchNorm2d(4)] if norm else []
+    layers += [nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()]
+    layers += [nn.Dropout(dropout)] if dropout else []
+    return nn.Sequential(*layers, nn.Linear(36, 3)).to(dtype)
+
+
+def state(net):
+    return {name: value.clone() for name, value in net.state_dict().items()}
+
+
+def gap(a, b):
+    """Largest difference between the floating-point tensors of two networks."""
+    pairs = zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    return max((x - y).abs().max().item() for x, y in pairs if x.is_floating_point())
+
+
+def plain(net, source, recipe, after=lambda net: None):
+    """The same training, written out with torch's default optimizers and nothing for speed."""
+    options = {"momentum": recipe.momentum} if recipe.optimizer == "sgd" else {}
+    kind = KINDS[recipe.optimizer]
+    optimizer = kind(net.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, **options)
+    net.train()
+    losses = []
+    for epoch in range(recipe.epochs):
+        if epoch in recipe.drops:
+            for group in optimizer.param_groups:
+                group["lr"] *= recipe.factor
+        total = 0.0
+        for x, y in source.epoch(epoch):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(net(x), y)
+            loss.backward()
+            after(net)
+            optimizer.step()
+            total += loss.item() * len(y)
+        losses.append(total / source.images)
+    return net, losses
+
+
+# the loop
+
+
+@pytest.mark.parametrize("optimizer", KINDS)
+def test_steps_are_those_of_a_plain_loop(optimizer):
+    recipe = replace(SHORT, optimizer=optimizer, lr=None)
+    run = train(convnet(), source(augment="crop-flip"), recipe)
+    net, losses = plain(convnet(), source(augment="crop-flip"), recipe)
+    assert gap(run.net, net) < 1e-12
+    assert [row["loss"] for row in run.log] == pytest.approx(losses, abs=1e-12)
+    assert [row["epoch"] for row in run.log] == [1, 2, 3] == list(range(1, run.epoch + 1))
+    assert [row["lr"] for row in run.log] == [learning_rate(recipe, e) for e in range(3)]
+
+
+def test_it_learns_and_the_log_tells_accuracies():
+    recipe = replace(SHORT, epochs=12, drops=())
+    run = train(convnet(), source(n=120), recipe, test=source(n=50, seed=9))
+    assert run.log[-1]["test_accuracy"] == accuracy(run.net, source(n=50, seed=9)) > 0.9
+    assert 0 <= run.log[0]["accuracy"] <= run.log[-1]["accuracy"] <= 1
+    assert not run.net.training
+    assert run.seconds >= sum(row["seconds"] for row in run.log) > 0
+
+
+def test_the_log_counts_what_is_right():
+    net = convnet(norm=False)
+    still = replace(SHORT, epochs=1, lr=1e-300)
+    run = train(net, source(), still)
+    x, y = next(source(batch=40).epoch(0))
+    assert run.log[0]["accuracy"] == (net(x).argmax(1) == y).double().mean().item()
+    assert run.log[0]["loss"] == pytest.approx(F.cross_entropy(net(x), y).item(), abs=1e-12)
+
+
+def test_network_and_random_state_of_the_caller_stay():
+    net = convnet(dropout=0.5)
+    before, random = state(net), torch.get_rng_state()
+    net[1].eval()
+    train(net, source(), SHORT, test=source())
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random)
+    assert net.training
+    assert not net[1].training
+
+
+def test_dropout_depends_on_the_seed_of_the_source_alone():
+    runs = []
+    for seed in (0, 0, 1):
+        torch.rand(len(runs))  # whatever the caller's generator has done before
+        runs.append(train(convnet(dropout=0.5), source(seed=seed, shuffle=False), SHORT))
+    assert gap(runs[0].net, runs[1].net) == 0 < gap(runs[0].net, runs[2].net)
+
+
+def test_a_ticket_goes_on_in_the_middle_of_the_schedule():
+    run = train(convnet(), source(), SHORT, first_epoch=2)
+    assert [(row["epoch"], row["lr"]) for row in run.log] == [(3, 0.0125)]
+    net = convnet()
+    optimizer = torch.optim.SGD(net.parameters(), 0.0125, momentum=0.9, weight_decay=1e-4)
+    for x, y in source().epoch(2):
+        optimizer.zero_grad()
+        F.cross_entropy(net(x), y).backward()
+        optimizer.step()
+    assert gap(run.net, net) < 1e-12
+
+
+@pytest.mark.parametrize("micro_batch", [1, 5, 16, 99])
+def test_micro_batches_add_up_to_the_batch(micro_batch):
+    run = train(convnet(norm=False), source(), SHORT, micro_batch=micro_batch)
+    assert gap(run.net, train(convnet(norm=False), source(), SHORT).net) < 1e-13
+
+
+def test_micro_batches_give_batchnorm_their_own_statistics():
+    recipe = replace(SHORT, epochs=1, drops=())
+    run = train(convnet(), source(n=16), recipe, micro_batch=8)
+    net = convnet()
+    optimizer = torch.optim.SGD(net.parameters(), 0.05, momentum=0.9, weight_decay=1e-4)
+    x, y = next(source(n=16).epoch(0))
+    for rows in (slice(0, 8), slice(8, 16)):
+        (F.cross_entropy(net(x[rows]), y[rows]) / 2).backward()
+    optimizer.step()
+    assert gap(run.net, net) < 1e-13
+
+
+# the penalty
+
+
+def test_slimming_adds_the_sign_of_each_scale():
+    def after(net):
+        net[1].weight.grad += 0.01 * net[1].weight.sign()
+
+    run = train(convnet(), source(), replace(SHORT, slimming=0.01))
+    assert gap(run.net, plain(convnet(), source(), SHORT, after)[0]) < 1e-12
+    assert gap(run.net, train(convnet(), source(), SHORT).net) > 1e-4
+
+
+def test_slimming_needs_scales():
+    with pytest.raises(ValueError, match="no BatchNorm"):
+        train(convnet(norm=False), source(), replace(SHORT, slimming=0.01))
+
+
+# a gradient scaler, which the CPU has too
+
+
+def scaled_steps(net, scale, slimming=0.0, overflow=False, first=0):
+    """Steps with a gradient scaler; with ``overflow`` the first one has infinite gradients."""
+    optimizer = make_optimizer(SHORT, net, fused=True)
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    measure = Measure(Speed().resolve(net), 16)
+    for x, y in source(n=64, dtype=torch.float32).epoch(0, start=first):
+        options = {"team": Team(), "measure": measure, "micro_batch": None}
+        gradients(net, x, y, images=16, scaler=scaler, **options)
+        if overflow:
+            net[-1].bias.grad.fill_(torch.inf)
+        overflow = False
+        update(optimizer, scaler, scales(net) if slimming else [], slimming)
+    return net, scaler
+
+
+def test_a_skipped_first_step_leaves_no_trace():
+    net, scaler = scaled_steps(convnet(norm=False, dtype=torch.float32), 2.0**10, overflow=True)
+    assert scaler.get_scale() == 2.0**9
+    other, _ = scaled_steps(convnet(norm=False, dtype=torch.float32), 2.0**9, first=1)
+    assert gap(net, other) == 0
+
+
+@pytest.mark.parametrize("slimming", [0.0, 0.1])
+def test_the_scale_cancels(slimming):
+    net, _ = scaled_steps(convnet(dtype=torch.float32), 2.0**10, slimming)
+    other, _ = scaled_steps(convnet(dtype=torch.float32), 1.0, slimming)
+    assert gap(net, other) < 1e-6
+
+
+class Waits(TorchDispatchMode):
+    """Counts the operations for which the host would wait for a GPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.name() in ("aten::_local_scalar_dense", "aten::nonzero", "aten::equal"):
+            self.found.append(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_no_step_waits_for_a_result(optimizer, enabled):
+    net = convnet(dtype=torch.float32)
+    fast = make_optimizer(replace(SHORT, optimizer=optimizer), net, fused=True)
+    scaler = torch.amp.GradScaler("cpu", enabled=enabled)
+    batches = list(source(dtype=torch.float32).epoch(0))
+    with Waits() as waits:
+        for x, y in batches:
+            gradients(
+                net,
+                x,
+                y,
+                images=16,
+                team=Team(),
+                measure=Measure(Speed().resolve(net), 16),
+                scaler=scaler,
+                micro_batch=7,
+            )
+            update(fast, scaler, scales(net), 0.1)
+        assert waits.found == []
+        net[0].weight.sum().item()
+    assert waits.found == ["aten::_local_scalar_dense"]
+
+
+# recipes
+
+
+def test_rates_of_the_paper():
+    rates = {e: learning_rate(CIFAR, e) for e in (0, 79, 80, 119, 120, 159)}
+    assert list(rates.values()) == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+    assert [learning_rate(IMAGENET, e) for e in (29, 30, 60, 89)] == pytest.approx(
+        [0.1, 0.01, 0.001, 0.001]
+    )
+    assert (CIFAR.momentum, CIFAR.weight_decay, CIFAR.batch, CIFAR.epochs) == (0.9, 1e-4, 256, 160)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adagrad", "rmsprop"])
+def test_default_rates_are_those_of_torch(optimizer):
+    weight = nn.Parameter(torch.zeros(1))
+    assert Recipe(optimizer=optimizer).lr == KINDS[optimizer]([weight]).defaults["lr"]
+    assert replace(CIFAR, optimizer=optimizer, lr=None).lr == Recipe(optimizer=optimizer).lr
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("epochs", 0),
+        ("epochs", 1.5),
+        ("batch", 0),
+        ("optimizer", "lion"),
+        ("lr", 0),
+        ("lr", math.inf),
+        ("lr", math.nan),
+        ("momentum", 1),
+        ("weight_decay", -1),
+        ("drops", (-1,)),
+        ("drops", (0.5,)),
+        ("factor", 0),
+        ("factor", 2),
+        ("slimming", -1),
+        ("slimming", math.nan),
+    ],
+)
+def test_recipes_out_of_range_are_refused(setting, value):
+    with pytest.raises(ValueError, match=setting):
+        Recipe(**{setting: value})
+
+
+def test_frozen_parameters_stay():
+    net = convnet()
+    net[0].weight.requires_grad_(False)
+    run = train(net, source(), SHORT)
+    assert torch.equal(run.net[0].weight, net[0].weight)
+    assert not torch.equal(run.net[-1].weight, net[-1].weight)
+
+
+# speed
+
+
+GPU = torch.device("cuda", 0)
+
+
+@pytest.mark.parametrize(
+    ("speed", "device", "major", "dtype", "precision"),
+    [
+        (Speed(), GPU, 9, torch.float32, "bf16"),
+        (Speed(), GPU, 8, torch.float32, "bf16"),
+        (Speed(), GPU, 7, torch.float32, "fp16"),
+        (Speed(), GPU, 9, torch.float64, "fp32"),
+        (Speed(), torch.device("cpu"), 0, torch.float32, "fp32"),
+        (Speed(precision="bf16"), torch.device("cpu"), 0, torch.float32, "bf16"),
+        (Speed(precision="fp32"), GPU, 9, torch.float32, "fp32"),
+    ],
+)
+def test_precision_follows_the_capability(speed, device, major, dtype, precision):
+    plan = speed.decide(device, major, dtype)
+    assert plan.precision == precision
+    assert plan.channels_last == (device.type == "cuda")
+
+
+@pytest.mark.parametrize(
+    ("compile", "major", "graphs", "mode"),
+    [
+        ("auto", 9, True, "reduce-overhead"),
+        ("auto", 9, False, "default"),
+        ("auto", 6, True, None),
+        (True, 9, True, "default"),
+        (False, 9, True, None),
+        ("max-autotune", 9, True, "max-autotune"),
+        ("max-autotune", 9, False, "max-autotune-no-cudagraphs"),
+    ],
+)
+def test_graphs_only_where_gradients_are_not_added_up(monkeypatch, compile, major, graphs, mode):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name == "triton")
+    plan = Speed(compile=compile).decide(GPU, major, torch.float32, graphs=graphs)
+    assert plan.mode == mode
+    assert Speed(compile=compile).decide(torch.device("cpu"), 0, torch.float32).mode in (
+        None,
+        "default",
+        "max-autotune-no-cudagraphs",
+    )
+
+
+@pytest.mark.parametrize("wrong", [{"precision": "fp8"}, {"compile": "fast"}])
+def test_unknown_speed_is_refused(wrong):
+    with pytest.raises(ValueError, match="there are"):
+        Speed(**wrong)
+
+
+def test_fp16_needs_a_gpu():
+    with pytest.raises(ValueError, match="needs a GPU"):
+        train(convnet(), source(), SHORT, speed=Speed(precision="fp16"))
+
+
+def test_bf16_is_near_fp32():
+    net, batches = convnet(dtype=torch.float32), source(dtype=torch.float32)
+    run = train(net, batches, SHORT, speed=Speed(precision="bf16"))
+    assert 0 < gap(run.net, train(net, batches, SHORT).net) < 0.05
+    assert {value.dtype for value in run.net.parameters()} == {torch.float32}
+
+
+def test_switches_of_torch_stay():
+    before = torch.backends.cudnn.benchmark
+    with Speed().decide(GPU, 9, torch.float32).tuned():
+        assert torch.backends.cudnn.benchmark
+    assert torch.backends.cudnn.benchmark == before
+
+
+# watchers
+
+
+class Counter:
+    """Counts its looks at a network, and says yes at one of them."""
+
+    def __init__(self, yes_at=None, column="looks"):
+        self.looks, self.yes_at, self.column, self.modes = 0, yes_at, column, []
+
+    def update(self, net):
+        self.looks += 1
+        self.modes.append(net.training)
+        return self.looks == self.yes_at
+
+    @property
+    def latest(self):
+        return {self.column: self.looks}
+
+    def state_dict(self):
+        return {"looks": self.looks}
+
+    def load_state_dict(self, state):
+        self.looks = state["looks"]
+
+
+def test_watchers_look_before_the_first_epoch_and_after_each():
+    watcher = Counter()
+    run = train(convnet(), source(), SHORT, watch=[watcher])
+    assert watcher.looks == 4
+    assert [row["looks"] for row in run.log] == [2, 3, 4]
+    assert watcher.modes == [False] * 4
+    assert all(row["watch_seconds"] >= 0 for row in run.log)
+
+
+@pytest.mark.parametrize(("yes_at", "epochs"), [(1, 0), (3, 2), (4, 3), (9, 3)])
+@pytest.mark.parametrize("both", [False, True])
+def test_until_ends_the_run(yes_at, epochs, both):
+    until = Counter(yes_at)
+    run = train(convnet(), source(), SHORT, until=until, watch=[until] if both else [])
+    assert (run.epoch, run.stopped, until.looks) == (epochs, yes_at <= 4, min(yes_at, 4))
+
+
+def test_watching_changes_nothing():
+    run = train(convnet(dropout=0.5), source(), SHORT, watch=[Counter()])
+    assert gap(run.net, train(convnet(dropout=0.5), source(), SHORT).net) == 0
+
+
+def test_columns_of_the_same_name_are_refused_and_names_help():
+    with pytest.raises(ValueError, match="'looks'"):
+        train(convnet(), source(), SHORT, watch=[Counter()], until=Counter())
+    run = train(convnet(), source(), SHORT, watch={"first": Counter(), "second": Counter()})
+    assert run.log[0]["first"] == run.log[0]["second"] == {"looks": 2}
+
+
+def test_what_on_epoch_changes_is_trained_on():
+    def silence(net, row):
+        with torch.no_grad():
+            net[0].weight[0] = 0
+
+    run = train(convnet(), source(), SHORT, on_epoch=silence)
+    assert run.net[0].weight[0].eq(0).all()
+    assert gap(run.net, train(convnet(), source(), SHORT).net) > 1e-3
+
+
+# what is refused
+
+
+def test_a_loss_that_is_not_finite_names_epoch_and_rate():
+    with pytest.raises(ValueError, match=r"epoch 2, at learning rate 1e\+300"):
+        train(convnet(), source(n=16), replace(SHORT, lr=1e300, epochs=5, drops=()))
+
+
+@pytest.mark.parametrize(
+    ("net", "images", "options", "message"),
+    [
+        (convnet(), source(batch=8), {}, "batches of 8"),
+        (convnet(), source(dtype=torch.float32), {}, "float32"),
+        (convnet(), source(), {"first_epoch": 4}, "first_epoch"),
+        (convnet(), source(), {"micro_batch": 0}, "micro_batch"),
+        (convnet(), source(), {"save_every": math.nan}, "save_every"),
+        (nn.Flatten(), source(), {}, "no parameters"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(7, 3)).double(), source(), {}, "does not take"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(36, 2)).double(), source(), {}, "3 classes"),
+    ],
+)
+def test_what_does_not_fit_is_refused(net, images, options, message):
+    with pytest.raises(ValueError, match=message):
+        train(net, images, SHORT, **options)
+
+
+# accuracy, adversarial images
+
+
+def test_accuracy_counts_and_leaves_the_modes():
+    net, batches = convnet(), source(n=37)
+    net[1].eval()
+    x, y = next(source(n=37, batch=37).epoch(0))
+    found = accuracy(net, batches)
+    assert (net.training, net[1].training) == (True, False)
+    assert found == (net.eval()(x).argmax(1) == y).double().mean().item()
+
+
+def test_corrupted_copies():
+    clean = images(n=30)
+    bright = replace(clean, images=clean.images + 1)  # no zeros
+    bad = corrupted(bright, copies=3, zeroed=0.25)
+    assert len(bad) == 90
+    assert (bad.images == 0).flatten(1).sum(1).tolist() == [9] * 90
+    copied = bright.images.repeat_interleave(3, 0)
+    assert torch.equal(bad.images[bad.images > 0], copied[bad.images > 0])
+    assert set(bad.labels.tolist()) == {0, 1, 2}
+    assert not torch.equal(bad.labels, bright.labels.repeat_interleave(3))
+    assert not torch.equal(bad.images[0] == 0, bad.images[1] == 0)
+    assert corrupted(bright, copies=3, zeroed=0.25).fingerprint == bad.fingerprint
+    with pytest.raises(ValueError, match="copies=0"):
+        corrupted(clean, copies=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
+@pytest.mark.parametrize("compile", [False, "reduce-overhead"])
+def test_on_a_gpu(precision, compile):
+    on = data.Batches(images(n=120).to("cuda"), batch=16, augment="crop-flip")
+    speed = Speed(precision=precision, compile=compile)
+    recipe = replace(SHORT, epochs=6, drops=(), slimming=1e-4)
+    run = train(convnet(dtype=torch.float32).cuda(), on, recipe, test=on, speed=speed)
+    assert run.log[-1]["test_accuracy"] > 0.9
+    assert run.net[0].weight.is_contiguous()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_no_step_waits_on_a_gpu(precision):
+    net = convnet(dtype=torch.float32).cuda()
+    on = data.Batches(images(n=120).to("cuda"), batch=16)
+    plan = Speed(precision=precision, compile=False).resolve(net)
+    optimizer, scaler, measure = (
+        make_optimizer(SHORT, net, fused=True),
+        plan.scaler(),
+        Measure(plan, 16),
+    )
+    options = {"team": Team(), "measure": measure, "scaler": scaler, "micro_batch": None}
+    try:
+        for step, (x, y) in enumerate(on.epoch(0)):
+            gradients(net, x, y, images=16, **options)
+            update(optimizer, scaler, scales(net), 1e-4)
+            if step == 1:
+                torch.cuda.set_sync_debug_mode("error")
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert net[0].weight.isfinite().all()

@@ -1,0 +1,62 @@
+"""What each of two processes does in the test of several: train, and write down the results.
+
+torchrun --nproc-per-node 2 together.py FOLDER
+"""
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from test_train import SHORT, Counter, convnet, source
+from test_train_checkpoint import Breaking, InterruptedRunError
+
+from splinelib.train import own_device, train
+
+CALLS = {
+    "plain": {"net": convnet(norm=False), "source": source(augment="crop-flip")},
+    "adam": {"net": convnet(norm=False), "recipe": replace(SHORT, optimizer="adam", lr=None)},
+    "parts": {"net": convnet(norm=False), "micro_batch": 3},
+    "norm": {"net": convnet(), "source": source(n=32)},
+    "slim": {"net": convnet(), "source": source(n=32), "recipe": replace(SHORT, slimming=0.01)},
+    "tested": {"net": convnet(norm=False), "test": source(n=37), "until": Counter(3)},
+}
+
+
+def filled(call):
+    return {"source": source(), "recipe": SHORT, **call}
+
+
+def main(folder):
+    rank = int(os.environ["RANK"])
+    results = {name: train(**filled(call)) for name, call in CALLS.items()}
+    path = folder / "run.pt"
+    call = {"net": convnet(dropout=0.5), "recipe": SHORT, "checkpoint": path}
+    broken = Breaking(source(), 1, 2)
+    results["straight"] = train(convnet(dropout=0.5), source(), SHORT)
+    try:
+        train(source=broken, save_every=0, **call)
+    except InterruptedRunError:
+        dist.barrier()
+    results["resumed"] = train(source=source(), **call)
+    facts = {"device": str(own_device()), "refused": refusal()}
+    kept = {
+        name: {"net": run.net.state_dict(), "log": run.log, "stopped": run.stopped}
+        for name, run in results.items()
+    }
+    torch.save({"runs": kept, "facts": facts}, folder / f"{rank}.pt")
+
+
+def refusal():
+    """What is said of a last batch with fewer images than processes."""
+    try:
+        train(convnet(), source(n=33), SHORT)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
