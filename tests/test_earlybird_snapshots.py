@@ -39,6 +39,18 @@ def test_bits_are_packed_and_unpacked(rows, width, seed):
     assert raw[0, 0].item() == sum(2**i for i in range(8) if i < width and bits[0, i])
 
 
+@pytest.mark.parametrize("width", [64, 100, 128])
+def test_views_are_packed_as_their_copies(width):
+    bits = torch.rand(140, 140, generator=torch.Generator().manual_seed(0)) < 0.5
+    for view in (
+        bits[3:9, 5 : 5 + width],
+        bits.T[:, 1 : 1 + width],
+        bits.flatten()[3:][None, :width],
+    ):
+        assert torch.equal(pack(view), pack(view.clone(memory_format=torch.contiguous_format)))
+        assert torch.equal(unpack(pack(view).view(torch.uint8), width), view)
+
+
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1))
 def test_ones_are_counted(words):
     counts = popcount(torch.tensor(words))
@@ -152,6 +164,17 @@ def test_masks_are_those_of_slimming():
     assert torch.equal(stacked(found)[0], scales > threshold)
     assert (~stacked(found)).sum() == remove
     assert torch.equal(mask_codes(torch.nn.DataParallel(net), 0.4).words, found.words)
+
+
+def test_masks_of_layers_that_fill_whole_words():
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 64), nn.BatchNorm1d(64))
+    assert mask_codes(net, 0.5).bits[0].tolist() == [[False] * 3]
+
+
+def test_a_mask_may_empty_a_layer():
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 3), nn.BatchNorm1d(3))
+    net[1].weight.data *= 0.1
+    assert [b.tolist() for b in mask_codes(net, 0.5).bits] == [[[False] * 3], [[True] * 3]]
 
 
 def test_masks_need_scales():

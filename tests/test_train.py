@@ -1,5 +1,6 @@
 """splinelib.train: the loop beside one written out, recipes, speed, penalties, watchers."""
 
+import copy
 import math
 from dataclasses import replace
 
@@ -22,7 +23,7 @@ from splinelib.train import (
     train,
 )
 from splinelib.train.distributed import Team
-from splinelib.train.recipe import KINDS, make_optimizer
+from splinelib.train.recipe import KINDS, make_optimizer, restore_optimizer
 from splinelib.train.step import Measure, gradients, scales, update
 
 SHORT = Recipe(epochs=3, batch=16, lr=0.05, drops=(1, 2), factor=0.5)
@@ -86,9 +87,11 @@ def plain(net, source, recipe, after=lambda net: None):
 # the loop
 
 
-@pytest.mark.parametrize("optimizer", KINDS)
+@pytest.mark.parametrize("optimizer", [*KINDS, "sgd without momentum"])
 def test_steps_are_those_of_a_plain_loop(optimizer):
-    recipe = replace(SHORT, optimizer=optimizer, lr=None)
+    recipe = replace(SHORT, optimizer=optimizer.split()[0], lr=None)
+    if "without" in optimizer:
+        recipe = replace(recipe, momentum=0)
     run = train(convnet(), source(augment="crop-flip"), recipe)
     net, losses = plain(convnet(), source(augment="crop-flip"), recipe)
     assert gap(run.net, net) < 1e-12
@@ -251,6 +254,28 @@ def test_no_step_waits_for_a_result(optimizer, enabled):
     assert waits.found == ["aten::_local_scalar_dense"]
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_state_takes_the_layout_of_the_weights(optimizer):
+    """Weights laid out for a GPU go on from a checkpoint that a CPU wrote, and the reverse."""
+    recipe, nets = replace(SHORT, optimizer=optimizer), [convnet(), convnet()]
+    nets[1].to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        [net[0].weight.set_(net[0].weight.repeat(1, 3, 1, 1)) for net in nets]
+    nets[1][0].weight.data = nets[1][0].weight.data.contiguous(memory_format=torch.channels_last)
+    both = [make_optimizer(recipe, net, fused=True) for net in nets]
+    for step in range(3):
+        if step == 1:
+            restore_optimizer(both[1], copy.deepcopy(both[0].state_dict()["state"]))
+        for net, fast in zip(nets, both, strict=True):
+            net(torch.ones(2, 3, 6, 6).double()).square().sum().backward()
+            fast.step()
+            fast.zero_grad()
+    assert nets[0][0].weight.stride() != nets[1][0].weight.stride()
+    assert gap(*nets) < 1e-8
+    for weight, values in both[1].state.items():
+        assert all(v.stride() == weight.stride() for v in values.values() if v.ndim == 4)
+
+
 # recipes
 
 
@@ -366,6 +391,28 @@ def test_bf16_is_near_fp32():
     run = train(net, batches, SHORT, speed=Speed(precision="bf16"))
     assert 0 < gap(run.net, train(net, batches, SHORT).net) < 0.05
     assert {value.dtype for value in run.net.parameters()} == {torch.float32}
+
+
+def test_full_batches_are_compiled_and_no_others(monkeypatch):
+    """Each run has a function of its own: torch compiles one function for 8 networks at most."""
+    compiled, compile = [], torch.compile
+
+    def backend(graph, inputs):
+        compiled.append([value.shape[0] for value in inputs if value.ndim == 4][-1])
+        return graph
+
+    def eager(function, dynamic, mode):
+        return compile(function, dynamic=dynamic, backend=backend)
+
+    monkeypatch.setattr(torch, "compile", eager)
+    recipe, speed = replace(SHORT, epochs=1, drops=()), Speed(compile=True)
+    train(convnet(), source(), recipe, speed=speed)
+    assert compiled == [16]
+    fast = train(convnet(), source(), recipe, test=source(n=20), speed=speed)
+    assert compiled == [16] * 3  # one for training, one for the test
+    plain = train(convnet(), source(), recipe, test=source(n=20))
+    assert gap(fast.net, plain.net) < 1e-12
+    assert fast.log[0]["test_accuracy"] == plain.log[0]["test_accuracy"]
 
 
 def test_switches_of_torch_stay():

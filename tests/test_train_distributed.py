@@ -1,9 +1,11 @@
 """splinelib.train: two processes against one."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,8 +13,9 @@ import torch.nn.functional as F
 from test_train import SHORT, convnet, gap, source
 from together import CALLS, filled
 
-from splinelib.train import train
+from splinelib.train import Speed, train
 from splinelib.train.distributed import Team
+from splinelib.train.session import Session
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +24,9 @@ def both(tmp_path_factory):
     folder = tmp_path_factory.mktemp("together")
     script = Path(__file__).with_name("together.py")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [*launch, script, folder], capture_output=True, text=True, timeout=120, check=False
-    )
+    options = {"capture_output": True, "text": True, "timeout": 120, "check": False}
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launch, script, folder], env=one_thread, **options)
     assert done.returncode == 0, done.stderr[-3000:]
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
@@ -102,6 +105,16 @@ def test_a_last_batch_smaller_than_the_team_is_refused(both):
 def test_each_process_has_its_own_gpu_or_the_cpu(both):
     devices = [torch.device(result["facts"]["device"]) for result in both]
     assert [d.index for d in devices] == ([0, 1] if torch.cuda.is_available() else [None, None])
+
+
+def test_each_process_draws_numbers_of_its_own():
+    drawn = []
+    for rank in (0, 1, 0):
+        place = {"source": source(), "epoch": 2, "step": 1, "team": Team(rank, 2)}
+        with torch.random.fork_rng([]):
+            Session._reseed(SimpleNamespace(**place, plan=Speed().resolve(convnet())))
+            drawn.append(torch.rand(3).tolist())
+    assert drawn[0] == drawn[2] != drawn[1]
 
 
 def test_shares_are_those_of_tensor_split():

@@ -1,7 +1,6 @@
 """Bits in words: packing, unpacking and counting, each in a few operations on whole tensors."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 GATHER = 0x0102040810204080  # sum of 2^(56 - 7 i): brings the lowest bit of byte i to bit 56 + i
@@ -27,10 +26,13 @@ def pack(bits: Tensor) -> Tensor:
     >>> pack(torch.tensor([[True, False, True]])).tolist()
     [[5]]
     """
-    if bits.shape[1] % 64:
-        bits = F.pad(bits, (0, -bits.shape[1] % 64))
+    rows, width = bits.shape
+    if width % 64 or bits.storage_offset() % 8 or bits.stride() != (width, 1):
+        whole = bits.new_zeros(rows, width + -width % 64)
+        whole[:, :width] = bits
+        bits = whole
     # Eight bytes that hold 0 or 1 each are one word: one product moves all eight bits together.
-    eights = bits.contiguous().view(torch.int64) * GATHER >> 56  # -128 to 127, for 0 to 255
+    eights = bits.view(torch.int64) * GATHER >> 56  # -128 to 127, for 0 to 255
     return eights.to(torch.uint8).view(torch.int64)
 
 

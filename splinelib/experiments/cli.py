@@ -3,7 +3,8 @@
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from splinelib.experiments.claims import done
 from splinelib.experiments.config import Experiment
@@ -51,6 +52,9 @@ def parser() -> argparse.ArgumentParser:
     _common(add, _run, pattern=None)
     add.add_argument("--seed", type=int, help="default: the lowest without a result")
     add.add_argument("--quiet", action="store_true", help="no progress bar")
+    add.add_argument(
+        "--save-every", type=float, default=60.0, metavar="S", help="seconds between checkpoints"
+    )
     add = commands.add_parser("missing", help="experiments with fewer results than they want")
     _common(add, _missing, pattern="*")
     add = commands.add_parser("queue", help="run what is missing until the time is over")
@@ -111,6 +115,7 @@ def _run(options) -> int:
         download=options.download,
         device=options.device,
         progress=not options.quiet,
+        save_every=options.save_every,
     )
     if path is not None:
         beside = "" if path.stem.count("-") == 0 else " (that seed had a result, which stays)"
@@ -134,49 +139,42 @@ def _missing(options) -> int:
 def _queue(options) -> int:
     out = out_folder(options.out)
     work = work_folder(options.work, out)
-    passed = ["--out", str(out), "--work", str(work), "--quiet"]
-    for name in ("root", "device"):
-        passed += [f"--{name}", getattr(options, name)] if getattr(options, name) else []
-    for pair in options.data:
-        passed += ["--data", pair]
-    passed += ["--download"] if options.download else []
-    stand_ins = _pairs(options.as_data, "--as-data")
-    originals = {e.on(stand_ins[e.data]).name: e.name for e in matching() if e.data in stand_ins}
-
-    def command(e: Experiment) -> list[str]:
-        renamed = [part for pair in options.as_data for part in ("--as-data", pair)]
-        return ["run", originals.get(e.name, e.name), *passed, *renamed]
-
-    budget, before = seconds(options.budget), signal.getsignal(signal.SIGTERM)
-    signal.signal(signal.SIGTERM, _interrupt)
+    command = _command(options, out, work)
+    settings = {"budget": seconds(options.budget), "jobs": options.jobs, "command": command}
+    box = Queue(_chosen(options), out, work, say=_say, **settings)
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, box.interrupt) for number in signals]
     try:
-        box = Queue(
-            _chosen(options),
-            out,
-            work,
-            budget=budget,
-            jobs=options.jobs,
-            command=command,
-            say=_say,
-        )
         report = box.run()
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
     _say(
         f"{len(report.finished)} runs finished, {len(report.failed)} failed, "
         f"{len(report.stopped)} stopped on the way"
     )
-    return 1 if report.failed else 0
+    return 130 if box.interrupted else 1 if report.failed else 0
+
+
+def _command(options, out: Path, work: Path) -> Callable[[Experiment], list[str]]:
+    """How the queue runs an experiment: with the options that it was given itself."""
+    every = min(60.0, max(5.0, seconds(options.budget) / 30))  # what may be lost at the end
+    passed = ["--out", str(out), "--work", str(work), "--quiet", "--save-every", f"{every:g}"]
+    for name in ("root", "device"):
+        passed += [f"--{name}", getattr(options, name)] if getattr(options, name) else []
+    passed += [part for pair in options.data for part in ("--data", pair)]
+    passed += [part for pair in options.as_data for part in ("--as-data", pair)]
+    passed += ["--download"] if options.download else []
+    stand_ins = _pairs(options.as_data, "--as-data")
+    named = {e.on(stand_ins[e.data]).name: e.name for e in matching() if e.data in stand_ins}
+    program = [sys.executable, "-m", "splinelib.experiments", "run"]
+    return lambda e: [*program, named.get(e.name, e.name), *passed]
 
 
 def _show(options) -> int:
     for line in show(options.pattern, options.out):
         _say(line)
     return 0
-
-
-def _interrupt(*_signal) -> None:
-    raise KeyboardInterrupt
 
 
 def _chosen(options) -> list[Experiment]:

@@ -67,11 +67,11 @@ def device(where: torch.device) -> dict:
     Returns
     -------
     dict
-        "type"; "name"; "threads" of PyTorch on a CPU; "side_by_side", the number of runs that the
-        queue lets work at once: seconds of such runs are no measure of speed.
+        "type"; "name"; "threads" of PyTorch on a CPU; "processes" of ``torchrun``; "side_by_side",
+        the number of runs that the queue lets work at once: their seconds are no measure of speed.
     """
-    side_by_side = int(os.environ.get("SPLINELIB_SIDE_BY_SIDE", 1))
-    told = {"type": where.type, "side_by_side": side_by_side}
+    numbers = {"side_by_side": "SPLINELIB_SIDE_BY_SIDE", "processes": "WORLD_SIZE"}
+    told = {"type": where.type} | {k: int(os.environ.get(v, 1)) for k, v in numbers.items()}
     if where.type == "cuda":
         return told | {"name": torch.cuda.get_device_name(where)}
     return told | {"name": _cpu(), "threads": torch.get_num_threads()}

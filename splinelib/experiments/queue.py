@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -92,7 +91,7 @@ class Queue:
     jobs : int
         Runs side by side.
     command : callable
-        From an experiment to the arguments of ``python -m splinelib.experiments``.
+        From an experiment to the command that runs it once, as :class:`subprocess.Popen` takes it.
     say : callable
         Gets one line of text for everything that happens.
 
@@ -120,19 +119,24 @@ class Queue:
         self.work, self.jobs, self.command, self.say = work, jobs, command, say
         self.end = time.monotonic() + budget
         self.running: list[_Child] = []
+        self.interrupted = False
         self.report = Report()
         self.told = Counter()
 
     def run(self) -> Report:
         """Work until all is done or the time is over; whatever happens, no run is left behind."""
         try:
-            while self._time() > 0 and (self.running or self.left):
+            while not self.interrupted and self._time() > 0 and (self.running or self.left):
                 self._start()
                 time.sleep(0.1)
                 self._collect()
         finally:
             self._stop()
         return self.report
+
+    def interrupt(self, *_signal) -> None:
+        """Stop soon, as if the time were over. A handler of signals: it may come at any moment."""
+        self.interrupted = True
 
     def _time(self) -> float:
         return self.end - time.monotonic()
@@ -155,7 +159,7 @@ class Queue:
         log = folder / f"queue-{self.told[experiment.name]}.log"
         with open(log, "wb") as file:
             process = subprocess.Popen(
-                [sys.executable, "-m", "splinelib.experiments", *self.command(experiment)],
+                self.command(experiment),
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,

@@ -59,7 +59,7 @@ def _files(pattern: str, folder: Path) -> list[Path]:
     ]
 
 
-def column(result: Mapping, name: str) -> Tensor:
+def column(result: Mapping, name: str, run: int | None = None) -> Tensor:
     """A column of the log, one number an epoch; NaN where an epoch has none.
 
     Parameters
@@ -68,6 +68,9 @@ def column(result: Mapping, name: str) -> Tensor:
         From :func:`results`.
     name : str
         "loss", "accuracy", "test_accuracy", "lr", "seconds", "distance held-out", ....
+    run : int, optional
+        Of several trainings the one of this number, from 0, or from -1 backwards. Default: all, one
+        after another.
 
     Returns
     -------
@@ -81,7 +84,11 @@ def column(result: Mapping, name: str) -> Tensor:
     known = sorted({key for row in result["log"] for key in row})
     if name not in known:
         raise ValueError(f"{_called(result)} has no column {name!r}; there are {', '.join(known)}")
-    values = (row.get(name) for row in result["log"])
+    rows = result["log"]
+    if run is not None:
+        runs = sorted({row.get("run", 0) for row in rows})
+        rows = [row for row in rows if row.get("run", 0) == runs[run]]
+    values = (row.get(name) for row in rows)
     return torch.tensor([float("nan") if v is None else float(v) for v in values]).double()
 
 

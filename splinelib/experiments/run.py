@@ -85,10 +85,10 @@ def run(
         return None
     with claim(experiment, out, work, seed) as number:
         job = _job(experiment, number, work, device, root, places, download, progress, save_every)
-        started = _started(job.folder)
+        begun = {"code": provenance.code(), "started": _started(job.folder)}
         with cost.Meter(device) as meter:
             outcome = do(job)
-        path = write(_result(job, outcome, meter, started), out)
+        path = write(_result(job, outcome, meter, begun), out)
         shutil.rmtree(job.folder, ignore_errors=True)
     return path
 
@@ -109,37 +109,27 @@ def _started(folder: Path) -> str:
     return note.read_text().strip()
 
 
-def _result(job: Job, outcome: Outcome, meter: cost.Meter, started: str) -> dict:
+def _result(job: Job, outcome: Outcome, meter: cost.Meter, begun: dict) -> dict:
     """Everything about a run, as result.schema.json wants it."""
     e, net = job.experiment, outcome.net
-    accuracy, top5 = tested(net, job.test())
-    measured = meter.to_dict()
-    where = provenance.device(job.device)
-    seconds = sum(part.seconds for part in outcome.runs)
-    whole = meter.seconds >= 0.99 * seconds and where["side_by_side"] == 1
+    accuracy, top5 = shares_right(net, job.test())
+    plan = job.speed.resolve(net)
+    where = provenance.device(job.device) | {"precision": plan.precision, "compiled": plan.mode}
     result = {
         "schema": FORMAT,
         "name": e.name,
         "seed": job.seed,
         "config": e.to_json(),
         "data": job.images.told,
-        "code": provenance.code(),
+        "code": begun["code"],
         "libraries": provenance.libraries(),
         "device": where,
-        "started": started,
+        "started": begun["started"],
         "accuracy": accuracy,
         "top5": top5,
         "parameters": sum(p.numel() for p in net.parameters()),
         "macs": job.macs(net),
-        "flops": {
-            "total": job.ledger.total,
-            "watching": outcome.watching,
-            "rows": job.ledger.rows,
-        },
-        "seconds": seconds,
-        # The counter knows neither an interrupted run's first part nor one of several runs.
-        "energy": measured["energy"] if whole else cost.meter.NOT_MEASURED,
-        "peak_memory": measured["peak_memory"],
+        **_costs(job, outcome, meter, alone=where["side_by_side"] == where["processes"] == 1),
         "log": _log(outcome),
         "distances": outcome.distances,
         "outcome": dict(outcome.told),
@@ -147,7 +137,24 @@ def _result(job: Job, outcome: Outcome, meter: cost.Meter, started: str) -> dict
     return rounded({k: v for k, v in result.items() if v is not None and v != {}})
 
 
-def tested(net: nn.Module, source) -> tuple[float, float | None]:
+def _costs(job: Job, outcome: Outcome, meter: cost.Meter, alone: bool) -> dict:
+    """What a run took; its energy only if one process had one GPU for itself from the beginning."""
+    measured = meter.to_dict()
+    seconds = sum(part.seconds for part in outcome.runs)
+    whole = alone and meter.seconds >= 0.99 * seconds
+    return {
+        "flops": {
+            "total": job.ledger.total,
+            "watching": outcome.watching,
+            "rows": job.ledger.rows,
+        },
+        "seconds": seconds,
+        "energy": measured["energy"] if whole else cost.meter.NOT_MEASURED,
+        "peak_memory": measured["peak_memory"],
+    }
+
+
+def shares_right(net: nn.Module, source) -> tuple[float, float | None]:
     """Share of test images whose class is the first answer; and among the first five.
 
     The latter is None for fewer than ``MANY`` classes. Computed in the network's own type.

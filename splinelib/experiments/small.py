@@ -45,12 +45,12 @@ def small() -> Iterator[Experiment]:
     for optimizer in ("adam", "adagrad", "rmsprop"):
         recipe = replace(RECIPE, optimizer=optimizer, lr=None)
         yield digits(f"dense-{optimizer}", recipe, probes=WATCHED)
-    start = {"start": "adversarial", "start_options": {"epochs": 60, "batch": 64, "lr": 0.1}}
+    start = {"start": "adversarial", "start_options": {"epochs": 120, "batch": 64, "lr": 0.1}}
     yield digits("dense-adversarial", probes=WATCHED, **start)
     for method in METHODS:
         recipe = replace(RECIPE, slimming=1e-3) if method in ("ns", "ns-ip", "eb-train") else RECIPE
         yield digits(f"{method}-50", recipe, method=method, method_options={"ratio": 0.5})
-    yield from pictures()
+    yield from narrow()
 
 
 def digits(what: str, recipe: Recipe = RECIPE, leaky: bool = False, **changes) -> Experiment:
@@ -61,20 +61,28 @@ def digits(what: str, recipe: Recipe = RECIPE, leaky: bool = False, **changes) -
     return Experiment(f"small/convnet/digits/{what}", recipe=recipe, **settings)
 
 
-def pictures() -> Iterator[Experiment]:
-    """Narrow forms of the paper's networks, on shapes in colour and on a part of CIFAR-10."""
+def narrow() -> Iterator[Experiment]:
+    """Narrow forms of the paper's networks, on shapes in colour, digits, and a part of CIFAR-10."""
     watch = {"probes": WATCHED, "importance": 19, "probe_images": 256, "probe_features": 256}
-    recipe = Recipe(epochs=12, batch=128, drops=(6, 9))
-    for network, width in (("vgg16", 0.125), ("preresnet20", 0.5)):
-        yield Experiment(
-            f"small/{network}/colour/dense",
-            network,
-            "colour",
-            recipe,
-            network_options={"width": width},
-            images=2000,
-            **watch,
-        )
+    yield Experiment(
+        "small/vgg16/colour/dense",
+        "vgg16",
+        "colour",
+        Recipe(epochs=12, batch=64, drops=(6, 9)),
+        network_options={"width": 0.125},
+        images=2000,
+        **watch,
+    )
+    yield Experiment(
+        "small/preresnet20/digits/dense",
+        "preresnet20",
+        "digits",
+        Recipe(epochs=20, batch=64, drops=(10, 15)),
+        network_options={"width": 0.5},
+        augment="crop",
+        pad=1,
+        **watch,
+    )
     recipe = Recipe(epochs=40, drops=(20, 30))
     options = {"network_options": {"width": 0.25}, "images": 10_000, **watch}
     yield Experiment("small/vgg16/cifar10/dense", "vgg16", "cifar10", recipe, **options)

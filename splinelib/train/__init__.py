@@ -1,8 +1,9 @@
 """The training engine: recipes, speed, checkpoints, several processes.
 
-``recipe`` says what is done and ``speed`` how it is made fast; ``step`` is one step and ``session``
-a run in progress; ``loop`` goes through the epochs; ``checkpoint`` keeps them; ``distributed``
-spreads a run over processes; ``evaluate`` counts; ``adversarial`` makes images to start badly from.
+Read them in this order: ``recipe`` says what is done and ``speed`` how it is made fast; ``step`` is
+one step, ``session`` a run in progress (with its ``clock`` and those who are ``watching``), and
+``loop`` goes through its epochs; ``checkpoint`` keeps it, ``distributed`` spreads it over
+processes, ``evaluate`` counts what is right; ``adversarial`` makes images to start badly from.
 """
 
 from splinelib.train.adversarial import corrupted

@@ -48,16 +48,17 @@ def accuracy(net: nn.Module, source: object, *, speed: Speed | None = None) -> f
     plan = (speed or Speed(precision="fp32", compile=False)).resolve(net)
     measure = Measure(plan, source.batch)
     with evaluating(net):
-        return tally(net, source, measure, Team())
+        return tally(net, source, measure, Team(), check=True)
 
 
-def tally(net: nn.Module, source: object, measure: Measure, team: Team) -> float:
+def tally(net: nn.Module, source: object, measure: Measure, team: Team, *, check: bool) -> float:
     """Accuracy of a network that is in evaluation mode; each process counts its share."""
     sums = measure.plan.zeros(2)
-    for number, (x, y) in enumerate(source.epoch(0, rank=team.rank, world=team.world)):
-        if number == 0:
-            check_batch(net, x, y, source)
-        with torch.no_grad():
+    with torch.no_grad():
+        for x, y in source.epoch(0, rank=team.rank, world=team.world):
+            if check:
+                check_batch(net, x, y, source)
+                check = False
             if len(y):
                 sums += measure(net, x, y)[1]
     return team.total(sums)[1].item() / source.images

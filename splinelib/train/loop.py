@@ -166,7 +166,7 @@ def train(
         with _Keeper.of(session, checkpoint, save_every) as keeper, plan.tuned():
             _epochs(session, keeper, on_epoch, progress and team.leads)
         net = net.to(memory_format=torch.contiguous_format) if plan.channels_last else net
-    return Run(net.eval(), session.log, session.epoch, session.stopped, session.seconds)
+    return Run(net.eval(), session.log, session.epoch, session.stopped, session.clock.run)
 
 
 def _epochs(session: Session, keeper: "_Keeper", on_epoch, progress: bool) -> None:

@@ -165,6 +165,26 @@ def make_optimizer(recipe: Recipe, net: nn.Module, *, fused: bool = False) -> to
     return optimizer
 
 
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
+    """Give an optimizer the state of another one, in the layout of its own parameters.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+        Its settings stay; learning rate and fused form are those of this run.
+    state : dict
+        ``state_dict()["state"]`` of an optimizer of the same kind, for parameters of the same
+        shapes, on any device and in any memory layout.
+    """
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    for weight, values in optimizer.state.items():
+        for name, value in values.items():
+            if torch.is_tensor(value) and value.shape == weight.shape:
+                # a fused kernel takes weight and state entry by entry, in the order of the memory
+                values[name] = torch.empty_like(weight, requires_grad=False).copy_(value)
+
+
 def has_fused(optimizer: str, device: str) -> bool:
     """Whether torch has a fused form of an optimizer on a type of device, "cuda" or "cpu"."""
     return (optimizer in ("sgd", "adam") and device in ("cuda", "cpu")) or (

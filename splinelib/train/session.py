@@ -8,10 +8,11 @@ from dataclasses import asdict
 import torch
 from torch import nn
 
-from splinelib.data.batches import mixed_seed
+from splinelib.data.steps import mixed_seed
+from splinelib.train.clock import Clock
 from splinelib.train.distributed import Team
 from splinelib.train.evaluate import check_batch, tally
-from splinelib.train.recipe import Recipe, learning_rate, make_optimizer
+from splinelib.train.recipe import Recipe, learning_rate, make_optimizer, restore_optimizer
 from splinelib.train.speed import Plan
 from splinelib.train.step import Measure, gradients, scales, update
 from splinelib.train.watching import Watchers
@@ -50,31 +51,33 @@ class Session:
         self.net, self.source, self.recipe, self.plan, self.team = net, source, recipe, plan, team
         self.test, self.watchers, self.micro_batch = test, watchers, micro_batch
         self.identity = identity(net, source, recipe, test, watchers, first_epoch)
-        _check_shares(source, team)
-        plan.layout(net)
-        self.wrapped = team.wrap(net)
+        self.slimmed = scales(net) if recipe.slimming else []
+        self._check()
+        self.wrapped = team.wrap(plan.layout(net))
         self.optimizer = make_optimizer(recipe, net, fused=plan.fused)
         self.scaler = plan.scaler()
         rows = team.share(recipe.batch)
         self.measure = Measure(plan, min(rows, micro_batch or rows))
         self.measure_test = Measure(plan, team.share(test.batch)) if test else None
-        self.slimmed = scales(net) if recipe.slimming else []
-        if recipe.slimming and not self.slimmed:
-            raise ValueError(
-                f"slimming is {recipe.slimming}, but the network has no BatchNorm whose scales are "
-                "trained: set slimming=0"
-            )
-        self.epoch, self.step, self.stopped = first_epoch, 0, False
-        self.sums = plan.zeros(2)
+        self.epoch, self.step, self.sums = first_epoch, 0, plan.zeros(2)
         self.log: list[dict] = []
-        self.spent = 0.0  # seconds of the steps of this epoch that were done before `clock`
-        self.clock = time.monotonic()
-        self.earlier, self.began = 0.0, time.monotonic()
+        self.stopped = False
+        self.fits = False  # whether network and images were seen to fit each other
+        self.clock = Clock()
 
-    @property
-    def seconds(self) -> float:
-        """Seconds of the whole run so far, those before an interruption included."""
-        return self.earlier + time.monotonic() - self.began
+    def _check(self) -> None:
+        """Raise if the penalty has nothing to act on, or a process would get no image."""
+        if self.recipe.slimming and not self.slimmed:
+            raise ValueError(
+                f"slimming is {self.recipe.slimming}, but the network has no BatchNorm whose "
+                "scales are trained: set slimming=0"
+            )
+        last = self.source.images - (self.source.steps - 1) * self.source.batch
+        if last < self.team.world:
+            raise ValueError(
+                f"the last batch of an epoch has {last} image{'s' * (last > 1)}, fewer than the "
+                f"{self.team.world} processes: take another batch size, or leave out {last}"
+            )
 
     @property
     def ended(self) -> bool:
@@ -91,46 +94,45 @@ class Session:
 
     def train_epoch(self, after_step: Callable[[], object]) -> dict:
         """Finish the epoch that the session is in; return its line of the log."""
-        self.clock = time.monotonic()
         rate = learning_rate(self.recipe, self.epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.wrapped.train()
+        self.clock.start_epoch()
         self._steps(after_step)
-        self.team.total(self.sums)
         self.check_finite()
-        loss, right = self.sums.tolist()
-        images, spent = self.source.images, self.spent + time.monotonic() - self.clock
-        self.epoch, self.step, self.spent, self.sums = self.epoch + 1, 0, 0.0, self.sums.zero_()
-        row = {"epoch": self.epoch, "lr": rate, "loss": loss / images, "accuracy": right / images}
+        loss, right = (self.sums / self.source.images).tolist()
+        seconds = self.clock.end_epoch()
+        self.epoch, self.step, self.sums = self.epoch + 1, 0, self.sums.zero_()
         self.team.same_buffers(self.net)
-        row["test_accuracy"] = self._tested()
-        row["seconds"] = spent
+        row = {"epoch": self.epoch, "lr": rate, "loss": loss, "accuracy": right}
+        row |= {"test_accuracy": self._tested(), "seconds": seconds}
         self._watched(row)
         self.log.append(row)
         return row
 
     def _steps(self, after_step: Callable[[], object]) -> None:
         """Take the steps of this epoch that are left."""
-        team, first = self.team, self.step
-        batches = self.source.epoch(self.epoch, start=first, rank=team.rank, world=team.world)
-        for x, y in batches:
-            if self.step == first:
+        self.wrapped.train()
+        place = {"rank": self.team.rank, "world": self.team.world}
+        for x, y in self.source.epoch(self.epoch, start=self.step, **place):
+            if not self.fits:
                 check_batch(self.net, x, y, self.source)
+                self.fits = True
             self._reseed()
-            self.sums += gradients(
-                self.wrapped,
-                x,
-                y,
-                images=min(self.source.batch, self.source.images - self.step * self.source.batch),
-                team=team,
-                measure=self.measure,
-                scaler=self.scaler,
-                micro_batch=self.micro_batch,
-            )
+            found = gradients(self.wrapped, x, y, images=self._images(), **self._tools())
+            self.sums += self.team.total(found)  # what process 0 saves is complete at every step
             update(self.optimizer, self.scaler, self.slimmed, self.recipe.slimming)
             self.step += 1
             after_step()
+
+    def _images(self) -> int:
+        """Images of the batch that is next, over all processes."""
+        return min(self.source.batch, self.source.images - self.step * self.source.batch)
+
+    def _tools(self) -> dict:
+        """What ``gradients`` works with."""
+        names = ("team", "measure", "scaler", "micro_batch")
+        return {name: getattr(self, name) for name in names}
 
     def _reseed(self) -> None:
         """Make what the network draws (dropout) a function of seed, epoch, step and process."""
@@ -145,7 +147,8 @@ class Session:
         self.net.eval()
         if self.test is None:
             return None
-        return tally(self.net, self.test, self.measure_test, self.team)
+        first = not self.log
+        return tally(self.net, self.test, self.measure_test, self.team, check=first)
 
     def _watched(self, row: dict) -> None:
         """Let the watchers look, and put what they tell into a line of the log."""
@@ -179,32 +182,21 @@ class Session:
             "sums": self.sums,
             "stopped": self.stopped,
             "log": self.log,
-            "spent": self.spent + time.monotonic() - self.clock if self.step else 0.0,
-            "seconds": self.seconds,
+            "seconds": self.clock.run,
+            "epoch_seconds": self.clock.epoch if self.step else 0.0,
         }
 
     def restore(self, state: dict) -> None:
         """Go on from a state."""
         self.net.load_state_dict(state["net"])
-        groups = self.optimizer.state_dict()["param_groups"]  # the settings of this run stay
-        self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
+        restore_optimizer(self.optimizer, state["optimizer"])
         if self.scaler.is_enabled() and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         self.watchers.load_state_dict(state["watchers"])
         self.epoch, self.step, self.stopped = (state[n] for n in ("epoch", "step", "stopped"))
         self.sums.copy_(state["sums"])
-        self.log, self.spent, self.earlier = state["log"], state["spent"], state["seconds"]
-        self.began = time.monotonic()
-
-
-def _check_shares(source: object, team: Team) -> None:
-    """Raise if the last batch of an epoch leaves a process without an image."""
-    last = source.images - (source.steps - 1) * source.batch
-    if last < team.world:
-        raise ValueError(
-            f"the last batch of an epoch has {last} image{'s' * (last > 1)}, fewer than the "
-            f"{team.world} processes: take another batch size, or leave out {last}"
-        )
+        self.log = state["log"]
+        self.clock.restore(state["seconds"], state["epoch_seconds"])
 
 
 def identity(net, source, recipe, test, watchers, first_epoch) -> dict[str, object]:

@@ -59,8 +59,8 @@ class Measure:
     def __init__(self, plan: Plan, rows: int) -> None:
         self.plan, self.rows, self.compiled = plan, rows, None
         if plan.mode:
-            # torch compiles a function anew for each network, at most 8 times; this copy is one
-            # that no other run has used.
+            # torch compiles one function for at most 8 networks, and lets all later ones go slowly;
+            # this copy of the function is one that no other run has used.
             own = FunctionType(measure.__code__.replace(), measure.__globals__)
             self.compiled = torch.compile(own, dynamic=False, mode=plan.mode)
 
