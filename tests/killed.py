@@ -137,7 +137,7 @@ def main(folder):
         run(path)
 
     for stage in STAGES:
-        number = child(lambda stage=stage: armed(stage, random.randint(1, 3)))
+        number = child(lambda stage=stage: armed(stage, random.randint(0, 3)))
         killed += os.WIFSIGNALED(os.waitpid(number, 0)[1])
     for _ in range(6):
         number = child(lambda: slowly(path))

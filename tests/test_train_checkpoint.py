@@ -13,33 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_train import SHORT, Counter, convnet, gap, source
 from torch import nn
 from torchvision.transforms.functional import to_pil_image
+from training import PLAIN, SHORT, Breaking, Counter, InterruptedRunError, convnet, gap, source
 
 from splinelib.data import Stream, colour
-from splinelib.train import Speed, checkpoint, load, save, train
-from splinelib.train import loop as loop_room
-
-
-class InterruptedRunError(Exception):
-    pass
-
-
-class Breaking:
-    """A source that breaks off before one step of one epoch."""
-
-    def __init__(self, source, epoch, step):
-        self.source, self.at = source, (epoch, step)
-
-    def __getattr__(self, name):
-        return getattr(self.source, name)
-
-    def epoch(self, epoch, start=0, **place):
-        for step, batch in enumerate(self.source.epoch(epoch, start=start, **place), start):
-            if (epoch, step) == self.at:
-                raise InterruptedRunError
-            yield batch
+from splinelib.train import Speed, checkpoint, keeper, load, lock, save, train
 
 
 def interrupted(path, epoch, step, net=None, recipe=SHORT, **options):
@@ -55,8 +34,7 @@ def without_seconds(log):
 
 def test_a_run_killed_at_any_moment_ends_with_the_same_bits(tmp_path):
     script = Path(__file__).with_name("killed.py")
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, script, tmp_path], check=True, timeout=300, env=one_thread)
+    subprocess.run([sys.executable, script, tmp_path], check=True, timeout=300, env=PLAIN)
     facts = json.loads((tmp_path / "facts.json").read_text())
     assert facts == {"killed": 12, "unfinished": True}
     assert (tmp_path / "resumed.json").read_text() == (tmp_path / "straight.json").read_text()
@@ -139,8 +117,8 @@ def test_when_it_saves(tmp_path, monkeypatch, seconds, every, epochs, count):
         places.append((state["epoch"], state["step"]))
         clock[0] += seconds
 
-    monkeypatch.setattr(loop_room.files, "save", slow)
-    monkeypatch.setattr(loop_room.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(checkpoint, "save", slow)
+    monkeypatch.setattr(keeper.time, "monotonic", lambda: clock[0])
     recipe = replace(SHORT, epochs=epochs)
     train(convnet(), source(), recipe, checkpoint=tmp_path / "run.pt", save_every=every)
     assert len(places) == count
@@ -344,6 +322,6 @@ def test_a_folder_without_locks_is_told(tmp_path, monkeypatch):
     def refuse(number):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(checkpoint, "_lock", refuse)
+    monkeypatch.setattr(lock, "_lock", refuse)
     with pytest.warns(RuntimeWarning, match="cannot lock files"):
         train(convnet(), source(), SHORT, checkpoint=tmp_path / "run.pt")

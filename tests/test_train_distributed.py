@@ -1,6 +1,5 @@
 """splinelib.train: two processes against one."""
 
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,11 +9,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
-from test_train import SHORT, convnet, gap, source
 from together import CALLS, filled
+from training import PLAIN, SHORT, convnet, gap, source
 
-from splinelib.train import Speed, train
-from splinelib.train.distributed import Team
+from splinelib.train import Speed, own_device, train
+from splinelib.train.distributed import Team, join
 from splinelib.train.session import Session
 
 
@@ -25,8 +24,7 @@ def both(tmp_path_factory):
     script = Path(__file__).with_name("together.py")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     options = {"capture_output": True, "text": True, "timeout": 120, "check": False}
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*launch, script, folder], env=one_thread, **options)
+    done = subprocess.run([*launch, script, folder], env=PLAIN, **options)
     assert done.returncode == 0, done.stderr[-3000:]
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
@@ -102,9 +100,27 @@ def test_a_last_batch_smaller_than_the_team_is_refused(both):
         assert "1 image" in result["facts"]["refused"]
 
 
-def test_each_process_has_its_own_gpu_or_the_cpu(both):
-    devices = [torch.device(result["facts"]["device"]) for result in both]
-    assert [d.index for d in devices] == ([0, 1] if torch.cuda.is_available() else [None, None])
+def test_what_process_0_refuses_all_refuse(both):
+    assert ["images.seed" in result["facts"]["other"] for result in both] == [True, True]
+
+
+def test_several_processes_take_no_cuda_graphs(both):
+    assert [result["facts"]["graphs"] for result in both] == [False, False]
+
+
+def test_each_process_has_its_own_gpu_or_the_cpu(both, monkeypatch):
+    assert [result["facts"]["device"] for result in both] == ["cpu", "cpu"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert own_device() == torch.device("cuda", 1)
+
+
+def test_two_processes_on_one_gpu_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR"):
+        monkeypatch.setenv(name, "1" if "RANK" in name else "2")
+    with pytest.raises(ValueError, match="should use cuda:1"), join(torch.device("cuda", 0)):
+        pass
 
 
 def test_each_process_draws_numbers_of_its_own():

@@ -3,6 +3,7 @@
 torchrun --nproc-per-node 2 together.py FOLDER
 """
 
+import faulthandler
 import os
 import sys
 from dataclasses import replace
@@ -10,8 +11,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from test_train import SHORT, Counter, convnet, source
-from test_train_checkpoint import Breaking, InterruptedRunError
+from training import SHORT, Breaking, Counter, InterruptedRunError, Spy, convnet, source
 
 from splinelib.train import own_device, train
 
@@ -31,6 +31,7 @@ def filled(call):
 
 
 def main(folder):
+    faulthandler.dump_traceback_later(100, exit=True)  # a process that waits for ever ends itself
     rank = int(os.environ["RANK"])
     results = {name: train(**filled(call)) for name, call in CALLS.items()}
     path = folder / "run.pt"
@@ -42,7 +43,9 @@ def main(folder):
     except InterruptedRunError:
         dist.barrier()
     results["resumed"] = train(source=source(), **call)
-    facts = {"device": str(own_device()), "refused": refusal()}
+    facts = {"device": str(own_device()), "graphs": graphs()}
+    facts["refused"] = refusal(source(n=33))
+    facts["other"] = refusal(source(seed=1), checkpoint=path)
     kept = {
         name: {"net": run.net.state_dict(), "log": run.log, "stopped": run.stopped}
         for name, run in results.items()
@@ -50,13 +53,20 @@ def main(folder):
     torch.save({"runs": kept, "facts": facts}, folder / f"{rank}.pt")
 
 
-def refusal():
-    """What is said of a last batch with fewer images than processes."""
+def refusal(source, **options):
+    """What is said of a call that is refused."""
     try:
-        train(convnet(), source(n=33), SHORT)
+        train(convnet(), source, SHORT, **options)
     except ValueError as error:
         return str(error)
     return ""
+
+
+def graphs():
+    """Whether CUDA graphs are allowed to several processes."""
+    spy = Spy()
+    train(convnet(), source(), replace(SHORT, epochs=1), speed=spy)
+    return spy.graphs
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 Read them in this order: ``recipe`` says what is done and ``speed`` how it is made fast; ``step`` is
 one step, ``session`` a run in progress (with its ``clock`` and those who are ``watching``), and
-``loop`` goes through its epochs; ``checkpoint`` keeps it, ``distributed`` spreads it over
-processes, ``evaluate`` counts what is right; ``adversarial`` makes images to start badly from.
+``loop`` goes through its epochs; ``keeper`` says when it is saved, ``checkpoint`` and ``lock`` how;
+``distributed`` spreads it over processes, ``evaluate`` counts what is right; ``adversarial`` makes
+images to start badly from.
 """
 
 from splinelib.train.adversarial import corrupted

@@ -8,7 +8,7 @@ import pickle
 import shutil
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType
 
@@ -192,53 +192,6 @@ def _flush_folder(folder: Path) -> None:
                 raise
         finally:
             os.close(number)
-
-
-@contextlib.contextmanager
-def locked(path: str | Path) -> Iterator[None]:
-    """Keep other processes from using a checkpoint; the system opens the lock if this one dies.
-
-    Parameters
-    ----------
-    path : str or Path
-        The checkpoint. The lock is an empty file beside it, ``path`` + ".lock", which stays.
-
-    Raises
-    ------
-    ValueError
-        Another process uses this checkpoint.
-    """
-    lock = beside(Path(path), ".lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with open(lock, "a+b") as file:
-        try:
-            _lock(file.fileno())
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
-                raise ValueError(
-                    f"another process is using the checkpoint {path}: wait for it, or give this "
-                    "run another file"
-                ) from error
-            warnings.warn(
-                f"{lock.parent} cannot lock files ({error.strerror}): see to it yourself that no "
-                f"other process uses {path}",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-        yield
-
-
-def _lock(number: int) -> None:
-    """Lock an open file, or raise an OSError at once."""
-    if os.name == "posix":
-        import fcntl
-
-        # Not flock: a worker that was forked would hold that on after this process was killed.
-        fcntl.lockf(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    else:
-        import msvcrt
-
-        msvcrt.locking(number, msvcrt.LK_NBLCK, 1)
 
 
 def check_same(path: str | Path, saved: Mapping[str, object], now: Mapping[str, object]) -> None:

@@ -107,7 +107,10 @@ def join(device: torch.device) -> Iterator[Team]:
     launched = {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
     if dist.is_available() and launched and not dist.is_initialized():
         _check_own(device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        if device.type == "cuda":
+            dist.init_process_group("nccl", device_id=device)
+        else:
+            dist.init_process_group("gloo")
         atexit.register(_leave)
     several = dist.is_available() and dist.is_initialized()
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():

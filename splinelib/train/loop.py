@@ -1,8 +1,7 @@
 """The training loop: the paper's recipes, fast on a GPU, and never starting over."""
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,8 +11,8 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from splinelib.ops import copied
-from splinelib.train import checkpoint as files
 from splinelib.train.distributed import join
+from splinelib.train.keeper import Keeper, keeping
 from splinelib.train.recipe import CIFAR, Recipe
 from splinelib.train.session import Session
 from splinelib.train.speed import Speed
@@ -163,13 +162,13 @@ def train(
             first_epoch=first_epoch,
             micro_batch=micro_batch,
         )
-        with _Keeper.of(session, checkpoint, save_every) as keeper, plan.tuned():
+        with keeping(session, checkpoint, save_every) as keeper, plan.tuned():
             _epochs(session, keeper, on_epoch, progress and team.leads)
         net = net.to(memory_format=torch.contiguous_format) if plan.channels_last else net
     return Run(net.eval(), session.log, session.epoch, session.stopped, session.clock.run)
 
 
-def _epochs(session: Session, keeper: "_Keeper", on_epoch, progress: bool) -> None:
+def _epochs(session: Session, keeper: Keeper, on_epoch, progress: bool) -> None:
     """Go through the epochs that are left, with a checkpoint whenever one is due."""
     if not keeper.resume():
         session.look()
@@ -191,57 +190,11 @@ def _bar(session: Session) -> tqdm:
     )
 
 
-def _after_step(keeper: "_Keeper", bar: tqdm | None) -> None:
+def _after_step(keeper: Keeper, bar: tqdm | None) -> None:
     """Save if it is time, and move the progress bar."""
-    keeper.tick()
+    keeper.after_step()
     if bar is not None:
         bar.update()
-
-
-class _Keeper:
-    """Writes the checkpoints of a session: process 0 does, the others only read along."""
-
-    def __init__(self, session: Session, path: Path | None, every: float) -> None:
-        self.session, self.path, self.every = session, path, every
-        self.last, self.cost = time.monotonic(), 0.0
-
-    @classmethod
-    @contextmanager
-    def of(cls, session: Session, path: str | Path | None, every: float) -> Iterator["_Keeper"]:
-        """A keeper that holds the lock of its file."""
-        mine = path is not None and session.team.leads
-        with files.locked(path) if mine else nullcontext():
-            yield cls(session, Path(path) if mine else None, every)
-
-    def resume(self) -> bool:
-        """Let the session go on from the file, if there is one."""
-        state = None
-        if self.path is not None and self.path.exists():
-            state = files.load(self.path)
-            files.check_same(self.path, state["identity"], self.session.identity)
-        state = self.session.team.from_lead(state)
-        if state is not None:
-            self.session.restore(state)
-        return state is not None
-
-    def tick(self) -> None:
-        """After a step: save if it is time."""
-        if self.path is not None and time.monotonic() - self.last >= self.every:
-            self.session.check_finite()
-            self._save()
-
-    def after_epoch(self) -> None:
-        """After an epoch: save unless epochs are so short that saving would cost too much."""
-        if self.path is not None:
-            waited = time.monotonic() - self.last
-            if self.session.ended or waited >= min(self.every, 20 * self.cost):
-                self._save()
-
-    def _save(self) -> None:
-        start = time.monotonic()
-        files.save(self.path, self.session.state())
-        self.last = time.monotonic()
-        self.cost = self.last - start
 
 
 def _check(net, source, recipe, first_epoch, micro_batch, save_every) -> None:
