@@ -1,6 +1,7 @@
 """splinelib.cost: counts against formulas, the ledger's sums, the paper's tables, the meter."""
 
 import json
+import math
 import re
 import sys
 import time
@@ -11,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from networks import Written, linears, state, unchanged
-from torch import nn
+from torch import distributed, nn
 from torch.nn.utils import prune
 
 from splinelib import cost, nets
@@ -115,6 +116,23 @@ def test_inputs_that_do_not_fit_are_named(count):
             count(bad, shape)
 
 
+@pytest.mark.parametrize("count", [cost.macs, cost.layer_macs, cost.printed_flops])
+@pytest.mark.parametrize("shape", [3, None, (3, -1, 4), (3, 4.0, 4), (0, 4, 4), "344"])
+def test_what_is_no_shape_is_named(count, shape):
+    with pytest.raises(ValueError, match="shape is .*; give whole sizes of at least 1"):
+        count(nn.Conv2d(3, 2, 1), shape)
+
+
+def test_a_network_that_is_wrapped_for_several_devices_is_counted():
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        net = nn.parallel.DistributedDataParallel(nn.Sequential(nn.Linear(4, 3), nn.ReLU()))
+        assert cost.layer_macs(net, (4,)) == {"0": 12}
+        assert cost.printed_flops(net, (4,)) == 2 * 12 + 3 + 3
+    finally:
+        distributed.destroy_process_group()
+
+
 # ---- the ledger
 
 
@@ -163,6 +181,17 @@ def test_the_ledger_takes_whole_numbers_only(macs):
         ledger.other("scores", -1)
     assert ledger.total == 0
     assert ledger.rows == []
+
+
+def test_labels_are_text():
+    ledger = cost.Ledger(5)
+    with pytest.raises(ValueError, match="label is 5 .*give text"):
+        ledger.train(1, 1)
+    with pytest.raises(ValueError, match="what None; give text"):
+        cost.Ledger().other(None, 1)
+    row = {"label": None, "what": "training", "flops": 6}
+    with pytest.raises(ValueError, match="label is None"):
+        cost.Ledger.from_dict({"label": "dense", "rows": [row], "total": 6})
 
 
 def test_a_ledger_that_was_edited_is_refused():
@@ -261,12 +290,23 @@ def test_the_reasons_for_rows_that_are_not_reproduced():
     assert all(reason for _, reason in cost.NOT_REPRODUCED)
 
 
+def written_out(text):
+    """Value of a sum of products, brackets first."""
+    while "(" in text:
+        text = re.sub(r"\(([^()]*)\)", lambda inner: str(written_out(inner[1])), text)
+    return sum(math.prod(map(Fraction, term.split(" x "))) for term in text.split(" + "))
+
+
 def test_formulas_are_what_is_summed():
     for row in cost.ROWS:
-        text = row.formula.replace(",", "").replace(" x ", " * ")
-        text = text.replace(" G", " * 0.000001").replace(" P", "")
-        exact = re.sub(r"[\d.]+", r"Fraction('\g<0>')", text)
-        assert eval(exact, {"Fraction": Fraction}) == row.exact, row
+        text = row.formula.replace(",", "").replace(" G", " x 1/1000000").replace(" P", "")
+        assert written_out(text) == row.exact, row
+
+
+@pytest.mark.parametrize("bad", [(-5, 1, 1), (1, 2.5, 1), (1, 1, -1)])
+def test_totals_are_of_whole_numbers(bad):
+    with pytest.raises(ValueError, match="(printed|images|epochs) is .*(negative|whole numbers)"):
+        cost.paper_total(*bad)
 
 
 def test_settings_are_the_printed_counts():
@@ -336,6 +376,17 @@ def test_a_block_that_fails_is_measured_and_its_error_passes():
     measured = cost.Meter("cpu")
     with pytest.raises(KeyError), measured:
         raise KeyError
+    assert measured.seconds >= 0
+
+
+def test_a_meter_may_be_used_twice():
+    measured = cost.Meter("cpu")
+    with measured:
+        pass
+    first = measured.seconds
+    with measured:
+        assert measured.seconds is None
+    assert first >= 0
     assert measured.seconds >= 0
 
 

@@ -77,6 +77,7 @@ def test_fingerprint_is_of_content_and_order_alone():
         "other", some.images.clone(), some.labels, some.classes, (0,) * 3, (1,) * 3
     )
     assert same.fingerprint == some.fingerprint
+    assert replace(some, classes=list(some.classes)).fingerprint == some.fingerprint
     assert len(some.fingerprint) == 64
     strided = some.images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
     assert replace(some, images=strided).fingerprint == some.fingerprint
@@ -119,6 +120,8 @@ BAD_SETS = {
     "negative": ({"labels": torch.full((20,), -1)}, "from -1 to -1"),
     "mean": ({"mean": (0.5,)}, r"mean is \(0.5,\).*give 3 numbers"),
     "std": ({"std": (0.1, 0.0, 0.1)}, "std above 0"),
+    "nan": ({"mean": (0.5, float("nan"), 0.5)}, "mean is .*nan.*finite"),
+    "one name twice": ({"classes": ("a", "b", "c", "d", "a")}, "two of one name"),
 }
 
 
@@ -267,7 +270,13 @@ BAD_BATCHES = {
     "batch": (lambda: data.Batches(images(), batch=0), "batch is 0"),
     "pad": (lambda: data.Batches(images(), augment="crop", pad=-1), "pad -1"),
     "augment": (lambda: data.Batches(images(), augment="flip"), "augment is 'flip'.*'crop-flip'"),
-    "dtype": (lambda: data.Batches(images(), dtype=torch.uint8), "dtype torch.uint8"),
+    "dtype": (lambda: data.Batches(images(), dtype=torch.uint8), "dtype is torch.uint8"),
+    "dtype's name": (lambda: data.Batches(images(), dtype="float32"), "dtype is 'float32'"),
+    "part of an image": (lambda: data.Batches(images(), batch=2.5), "batch is 2.5.*whole"),
+    "no number": (lambda: data.Batches(images(), batch=True), "batch is True.*whole"),
+    "part of a pixel": (lambda: data.Batches(images(), augment="crop", pad=1.5), "pad 1.5"),
+    "seed": (lambda: data.Batches(images(), seed=0.5), "seed is 0.5.*whole"),
+    "part of an epoch": (lambda: data.Batches(images()).epoch(1.5), "epoch is 1.5.*whole"),
     "empty": (lambda: data.Batches(images().subset([])), "holds no image"),
     "epoch": (lambda: data.Batches(images()).epoch(-1), "epoch is -1"),
     "start": (lambda: data.Batches(images(), batch=5).epoch(0, start=5), "start 5.*0 to 4"),
@@ -346,9 +355,9 @@ def test_colour_is_learnt_by_a_small_convnet_and_not_by_a_linear_one():
     assert 0.1 < accuracy_after(linear, train, test, 3, 1e-3) < 0.32
 
 
-@pytest.mark.parametrize("arguments", [(9,), (100, 7), (100.0,)])
+@pytest.mark.parametrize("arguments", [(9,), (100, 7), (100.0,), (100, 16, 0.5)])
 def test_colour_refuses_what_it_cannot_make(arguments):
-    with pytest.raises(ValueError, match="need whole numbers, n >= 10 and size >= 8"):
+    with pytest.raises(ValueError, match="need whole numbers, n >= 10 and size >= 8|seed is 0.5"):
         data.colour(*arguments)
 
 
@@ -410,19 +419,21 @@ def test_cifar_is_read_by_torchvision(tmp_path, monkeypatch, name):
         data.load(name, tmp_path)
 
 
-def test_cifar_is_downloaded_into_root_only(tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", [RuntimeError, OSError])
+def test_cifar_is_downloaded_into_root_only(tmp_path, monkeypatch, kind):
     asked = []
 
     def fake(root, train, download):
         asked.append((root, train, download))
-        raise RuntimeError("no network in a test")
+        raise kind("no network in a test")
 
     monkeypatch.setattr(official, "CIFAR10", fake)
     monkeypatch.delenv("SPLINELIB_DATA", raising=False)
     with pytest.raises(ValueError, match="download=True needs a folder"):
         data.load("cifar10", download=True)
-    with pytest.raises(ValueError, match="no official cifar10"):
+    with pytest.raises(ValueError, match="no official cifar10.*no network in a test") as caught:
         data.load("cifar10", tmp_path, download=True)
+    assert isinstance(caught.value.__cause__, kind)
     assert asked == [(tmp_path, True, True)]
 
 
@@ -440,3 +451,28 @@ def test_mnist_as_images_is_mnist(tmp_path, monkeypatch, both):
     x, y = data.mnist("test", tmp_path)
     assert torch.equal(test.images.double() / 255, x)
     assert torch.equal(test.labels, y)
+
+
+def test_mnist_lies_in_the_folder_of_all_sets(tmp_path, monkeypatch):
+    from test_data import write_part
+
+    (tmp_path / "mnist").mkdir()
+    write_part(tmp_path / "mnist", "test", 10, monkeypatch)
+    assert len(data.load("mnist", tmp_path)[1]) == 2
+    monkeypatch.setenv("SPLINELIB_DATA", str(tmp_path))
+    assert len(data.load("mnist")[0]) == 8
+
+
+def test_a_failed_download_of_mnist_is_explained(tmp_path, monkeypatch):
+    def fake(root, download):
+        raise OSError("no network in a test")
+
+    monkeypatch.setattr(official, "MNIST", fake)
+    with pytest.raises(ValueError, match="could not be downloaded .*no network in a test") as error:
+        data.load("mnist", tmp_path, download=True)
+    assert isinstance(error.value.__cause__, OSError)
+
+
+def test_an_unknown_name_points_to_the_stream(tmp_path):
+    with pytest.raises(ValueError, match=r"'imagenet' is no data set .*Stream\(root, 'train'\)"):
+        data.load("imagenet", tmp_path)

@@ -165,7 +165,7 @@ def test_faulty_trees_are_refused(tmp_path):
     with pytest.raises(ValueError, match="train is no folder"):
         stream(tmp_path)
     (tmp_path / "train").mkdir()
-    with pytest.raises(ValueError, match="each class needs a folder with images"):
+    with pytest.raises(ValueError, match="train holds no class; need .* for each class"):
         stream(tmp_path)
     (tmp_path / "train" / "cat").mkdir()
     with pytest.raises(ValueError, match="cat.*each class needs a folder with images"):
@@ -180,8 +180,11 @@ def test_faulty_trees_are_refused(tmp_path):
 BAD = {
     "batch": ({"batch": 0}, "batch is 0"),
     "size": ({"size": 0}, "size is 0"),
-    "workers": ({"workers": -1}, "workers -1"),
-    "dtype": ({"dtype": torch.int8}, "dtype torch.int8"),
+    "part of a pixel": ({"size": 4.0}, "size is 4.0.*whole"),
+    "workers": ({"workers": -1}, "workers is -1"),
+    "part of a worker": ({"workers": 1.5}, "workers is 1.5.*whole"),
+    "seed": ({"seed": 0.5}, "seed is 0.5.*whole"),
+    "dtype": ({"dtype": torch.int8}, "dtype is torch.int8"),
 }
 
 
@@ -190,6 +193,26 @@ def test_bad_settings_are_named(root, name):
     options, message = BAD[name]
     with pytest.raises(ValueError, match=message):
         stream(root, **options)
+
+
+def test_hidden_entries_are_passed_over(root, tmp_path):
+    for path in root.rglob("*.JPEG"):
+        place = tmp_path / ".cache" / path.relative_to(root)  # hidden above the root does not count
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(path.read_bytes())
+    top, expected = tmp_path / ".cache", stream(root).fingerprint
+    assert stream(top).fingerprint == expected
+    for name in ("train/bird/._0.JPEG", "train/fish/.old/1.JPEG", "train/bird/notes.txt"):
+        (top / name).parent.mkdir(exist_ok=True)
+        (top / name).write_bytes(b"no image")
+    (top / "train" / ".ipynb_checkpoints").mkdir()
+    assert stream(top).fingerprint == expected
+    assert stream(top, "val").classes == data.folder(top, size=4)[0].classes == ("bird", "fish")
+
+
+def test_a_linked_root_keeps_its_own_name(root, tmp_path):
+    (tmp_path / "nature").symlink_to(root)
+    assert stream(tmp_path / "nature").name == "nature"
 
 
 def test_bad_places_are_named_at_once(root):

@@ -389,3 +389,12 @@ def test_a_snapshot_makes_nothing_compile_anew(in_place):
         fast(x).sum().backward()
     assert before
     assert len(compiled) == before
+
+
+def test_a_randomized_relu_that_draws_is_refused():
+    class Noisy(nn.Module):
+        def forward(self, x):
+            return nn.functional.rrelu(x, training=True)
+
+    with pytest.raises(ValueError, match="rrelu with training=True"):
+        codes(Noisy(), torch.ones(2, 3))

@@ -3,6 +3,7 @@
 import copy
 from functools import partial
 
+import birds
 import pytest
 import torch
 from hypothesis import given
@@ -390,3 +391,58 @@ def test_the_public_code_watches_a_canvas():
     assert bird.distances[-1].tolist() == pytest.approx(by_layer)
     assert bird.means[-1] == pytest.approx(sum(by_layer) / 2)
     assert bird.means[-1] == distance(*bird.history[-2:])
+
+
+# checkpoints of another probe, several processes, odd input
+
+
+@pytest.mark.parametrize(
+    ("mine", "others"),
+    [
+        (partial(codes, x=torch.ones(4, 2)), partial(codes, x=-torch.ones(4, 2))),
+        (partial(mask_codes, fraction=0.3), partial(mask_codes, fraction=0.7)),
+        (torch.zeros(4, 6), torch.zeros(2, 12)),
+    ],
+)
+def test_the_state_of_another_probe_is_refused(mine, others):
+    EarlyBird(mine).load_state_dict(EarlyBird(mine).state_dict())
+    with pytest.raises(ValueError, match="the state is of a detector with probe"):
+        EarlyBird(mine).load_state_dict(EarlyBird(others).state_dict())
+
+
+def test_a_truncated_state_changes_nothing():
+    bird = EarlyBird(torch.ones(4, 2))
+    bird.update(nn.Sequential(nn.Linear(2, 3), nn.ReLU()))
+    state = {name: value for name, value in bird.state_dict().items() if name != "means"}
+    with pytest.raises(ValueError, match="lacks 'means'"):
+        bird.load_state_dict(state | {"recent": []})
+    assert len(bird.history) == 1
+
+
+def test_processes_that_share_a_network_decide_alike(tmp_path):
+    torch.multiprocessing.spawn(birds.watch, args=(tmp_path,), nprocs=2)
+    means = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
+    assert means[0] == means[1]
+    assert min(means[0]) > 0
+
+
+@pytest.mark.parametrize(
+    "probe", [torch.ones(3), torch.ones(0, 2), torch.ones(3, 2).to(torch.uint8), nn.Linear(2, 1)]
+)
+def test_what_is_no_probe_is_refused_at_once(probe):
+    with pytest.raises(ValueError, match="give a"):
+        EarlyBird(probe)
+
+
+def test_a_diverged_distance_never_fires():
+    rule = Rule("consecutive", 2, 0.1)
+    assert not any(rule.fires(v) for v in ([0.0, float("nan")], [float("nan"), 0.0]))
+    with pytest.raises(ValueError, match="whole length"):
+        Rule("consecutive", 2.0, 0.1)
+
+
+def test_the_count_of_the_two_lines_is_that_of_epochs():
+    net, bird = nn.Sequential(nn.Linear(2, 3), nn.ReLU()), EarlyBird(torch.ones(4, 2))
+    bird.update(net)
+    done = next(epoch for epoch in range(1, 9) if bird.update(net))
+    assert bird.fired == done == 2

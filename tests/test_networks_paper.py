@@ -93,6 +93,12 @@ def test_weights_are_a_function_of_the_generator_alone(name):
 
 
 @pytest.mark.parametrize("name", SMALL)
+def test_a_seed_is_not_taken_for_no_generator(name):
+    with pytest.raises(AttributeError, match="device"):
+        small(name, generator=0)
+
+
+@pytest.mark.parametrize("name", SMALL)
 def test_state_dict_makes_the_round_trip(name):
     net, other = small(name, generator=seeded(1)), small(name, generator=seeded(2))
     other.load_state_dict(net.state_dict())
@@ -222,6 +228,22 @@ def test_alexnet_has_the_public_shape():
     assert all(m.out_channels % 2 == 0 for m in of(odd, nn.Conv2d))
 
 
+def test_alexnet_by_hand():
+    net = shaken(nets.alexnet(7, 0.1, width=0.1, dtype=torch.float64))
+    convs, norms = of(net, nn.Conv2d), of(net, nn.BatchNorm2d)
+    z = x = normal(2, 3, 32, 32)
+    for number, (conv, norm) in enumerate(zip(convs, norms, strict=True)):
+        stride, padding, groups = (4, 0, 1) if number == 0 else (1, 2 if number == 1 else 1, 2)
+        groups = 1 if number == 2 else groups
+        z = F.conv2d(z, conv.weight, conv.bias, stride, padding, groups=groups)
+        z = F.leaky_relu(norm(z), 0.1)
+        z = z if number else F.max_pool2d(z, 3, 2)
+    assert z.shape == (2, 26, 2, 2)
+    for number, linear in enumerate(of(net, nn.Linear)):
+        z = linear(F.leaky_relu(z, 0.1) if number else z.flatten(1))
+    assert torch.allclose(net(x), z)
+
+
 @pytest.mark.parametrize("name", ["vgg16", "preresnet101"])
 def test_start_of_the_sources(name):
     net = nets.build(name, 100)
@@ -278,6 +300,7 @@ BAD = {
     "resnet alpha": (lambda: nets.resnet(18, alpha=-3), "alpha is -3"),
     "channels": (lambda: nets.alexnet(in_channels=-1), r"in_channels is \(-1,\)"),
     "size": (lambda: nets.alexnet(size=18), "size is 18.*need 19"),
+    "half a block": (lambda: nets.preresnet(depth=20.0), r"depth is \(20.0,\)"),
 }
 
 

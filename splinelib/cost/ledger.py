@@ -19,6 +19,11 @@ class Ledger:
         What the run is doing now, such as "dense" or "retrain"; set ``ledger.label`` when that
         changes.
 
+    Raises
+    ------
+    ValueError
+        A label that is no text; a cost that is no whole number, or negative.
+
     Notes
     -----
     What the paper leaves out counts here, too: the detector's forward passes, scores. Its own
@@ -43,15 +48,15 @@ class Ledger:
 
     def train(self, macs: int, images: int) -> None:
         """Book training on ``images`` images (over all steps) of a network of ``macs``."""
-        self._book(TRAINING, STEP * 2 * _count("macs", macs) * _count("images", images))
+        self._book(TRAINING, STEP * 2 * count("macs", macs) * count("images", images))
 
     def forward(self, macs: int, images: int, what: str = "detector") -> None:
         """Book forward passes of ``images`` images, for the detector unless ``what`` says."""
-        self._book(what, 2 * _count("macs", macs) * _count("images", images))
+        self._book(what, 2 * count("macs", macs) * count("images", images))
 
     def other(self, what: str, flops: int) -> None:
         """Book floating-point operations that are neither, such as the scores of all units."""
-        self._book(what, _count("flops", flops))
+        self._book(what, count("flops", flops))
 
     @property
     def total(self) -> int:
@@ -78,10 +83,11 @@ class Ledger:
     def from_dict(cls, state: Mapping) -> "Ledger":
         """Make the ledger that :meth:`to_dict` wrote; a ``ValueError`` if its sums disagree."""
         try:
-            ledger, total = cls(state["label"]), state["total"]
+            ledger, total = cls(), state["total"]
             for row in state["rows"]:
-                key = (row["label"], row["what"])
-                ledger._flops[key] = ledger._flops.get(key, 0) + _count("flops", row["flops"])
+                ledger.label = row["label"]
+                ledger._book(row["what"], count("flops", row["flops"]))
+            ledger.label = state["label"]
         except (KeyError, TypeError) as error:
             raise ValueError(
                 f"{state!r} is no ledger ({error!r}); give what Ledger.to_dict returned."
@@ -104,16 +110,18 @@ class Ledger:
         return f"Ledger({self.label!r}, total={self.total:.4g} FLOPs)"
 
     def _book(self, what: str, flops: int) -> None:
+        if not (isinstance(self.label, str) and isinstance(what, str)):
+            raise ValueError(f"label is {self.label!r} and what {what!r}; give text, as 'dense'.")
         key = (self.label, what)
         self._flops[key] = self._flops.get(key, 0) + flops
 
 
-def _count(name: str, value: int) -> int:
-    """A whole number that is not negative; anything else is refused, for the sum is exact."""
+def count(name: str, value: int) -> int:
+    """Return a whole number that is not negative; anything else is refused: sums are exact."""
     try:
         number = operator.index(value)
     except TypeError as error:
-        raise ValueError(f"{name} is {value!r}, but the ledger needs whole numbers.") from error
+        raise ValueError(f"{name} is {value!r}, but only whole numbers count here.") from error
     if number < 0:
         raise ValueError(f"{name} is {number}, but no cost is negative.")
     return number

@@ -3,6 +3,7 @@
 import copy
 from collections import Counter
 from collections.abc import Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -122,6 +123,8 @@ def weightless(net: nn.Module) -> nn.Module:
 
 def run(net: nn.Module, shape: Sequence[int]) -> None:
     """Run a weightless network on one input of a shape, for its hooks."""
+    if not isinstance(shape, Sequence) or not all(isinstance(n, Integral) and n > 0 for n in shape):
+        raise ValueError(f"shape is {shape!r}; give whole sizes of at least 1, as (3, 32, 32).")
     dtypes = (v.dtype for v in (*net.parameters(), *net.buffers()) if v.is_floating_point())
     x = torch.empty(1, *shape, dtype=next(dtypes, None), device="meta")
     try:

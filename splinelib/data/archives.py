@@ -19,6 +19,7 @@ DAMAGE = (
     EOFError, OSError, RuntimeError, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile,
     zlib.error,
 )  # fmt: skip
+LARGEST = 2**28  # bytes of one member, 256 MB: no image is larger, and all are held in memory
 
 
 def listing(path: str | os.PathLike) -> Listing:
@@ -38,8 +39,9 @@ def listing(path: str | os.PathLike) -> Listing:
     Raises
     ------
     ValueError
-        Nothing there; an archive that is corrupt, truncated or encrypted; a member that is a link
-        or device, that would land outside the archive's folder, or that comes twice.
+        Nothing there; a folder that links lead to twice; an archive that is corrupt, truncated or
+        encrypted; a member that is a link or device, sparse or larger than 256 MB, that would land
+        outside the archive's folder, or that comes twice.
 
     Notes
     -----
@@ -66,7 +68,7 @@ def listing(path: str | os.PathLike) -> Listing:
     except _RefusedError as refusal:
         raise ValueError(f"{path} {refusal}") from None
     except DAMAGE as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        reason = str(error).partition("\n")[0].rstrip(":") or type(error).__name__
         raise ValueError(
             f"{path} is corrupt, truncated, encrypted or no tar or zip archive ({reason}): fetch "
             "it again, or give the unpacked folder"
@@ -75,12 +77,14 @@ def listing(path: str | os.PathLike) -> Listing:
 
 
 def stem(path: str | os.PathLike) -> str:
-    """Name of a folder or archive without the archive's suffixes.
+    """Name of a folder or archive without the archive's suffixes; of a link, its own.
 
     >>> stem("data/cifar10-jpeg75.tar.xz"), stem("data/my.images")
     ('cifar10-jpeg75', 'my.images')
     """
-    name = Path(path).resolve().name
+    name = Path(path).name
+    if name in ("", ".."):  # "." and what ends in ".." have no name of their own
+        name = Path(path).resolve().name
     suffix = max((s for s in ARCHIVES if name.lower().endswith(s)), key=len, default="")
     return name[: len(name) - len(suffix)]
 
@@ -91,14 +95,17 @@ class _RefusedError(Exception):
 
 def _walk(folder: Path) -> Iterator[tuple[str, Source | None]]:
     """Files and directories below a folder; links are followed, as torchvision does."""
+    visited = set()
     for top, folders, files in os.walk(folder, followlinks=True, onerror=_unreadable):
-        here = Path(top)
-        for name in [*folders, *files]:
-            relative = (here / name).relative_to(folder).as_posix()
-            if name in folders and not _hidden(relative):
-                yield relative, None
-            elif name in files and _wanted(relative):
-                yield relative, here / name
+        here, real = Path(top), os.path.realpath(top)
+        if real in visited:  # a link to a folder above would multiply the set
+            raise ValueError(f"{top} leads to {real}, which is read already: remove one of the two")
+        visited.add(real)
+        folders[:] = [name for name in folders if not hidden(name)]
+        for name in folders:
+            yield (here / name).relative_to(folder).as_posix(), None
+        for name in filter(_wanted, files):
+            yield (here / name).relative_to(folder).as_posix(), here / name
 
 
 def _unreadable(error: OSError) -> None:
@@ -115,9 +122,10 @@ def _tar(path: Path) -> Iterator[tuple[str, Source | None]]:
                 raise _RefusedError(
                     f"holds {member.name!r}, a link or device; only files may be inside"
                 )
-            if member.isdir() and not _hidden(name):
+            if member.isdir() and not hidden(name):
                 yield name, None
             elif member.isfile() and _wanted(name):
+                _check_size(name, LARGEST + 1 if member.issparse() else member.size)
                 yield name, tar.extractfile(member).read()
         _check_end(tar)
 
@@ -139,10 +147,13 @@ def _zip(path: Path) -> Iterator[tuple[str, Source | None]]:
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _RefusedError(f"holds {name!r}, a link or device; only files may be inside")
-            if member.is_dir() and not _hidden(name):
-                yield name, None
-            elif not member.is_dir() and _wanted(name):
-                yield name, archive.read(member)
+            wanted = not member.is_dir() and _wanted(name)
+            if wanted:
+                _check_size(name, member.file_size)
+            with archive.open(member) as file:  # wanted or not: this compares both of its names
+                content = file.read() if wanted else None
+            if wanted or (member.is_dir() and not hidden(name)):
+                yield name, content
 
 
 def _is_zip(path: Path) -> bool:
@@ -159,11 +170,17 @@ def _safe(name: str) -> str:
     return "/".join(parts)
 
 
-def _hidden(name: str) -> bool:
+def _check_size(name: str, size: int) -> None:
+    """Refuse what would fill the memory before it is read: a few bytes can unpack to gigabytes."""
+    if size > LARGEST:
+        raise _RefusedError(f"holds {name!r}, which is sparse or larger than 256 MB: no image is")
+
+
+def hidden(name: str) -> bool:
     """Whether a part of a name begins with a dot, or is a Mac's shadow of an archive."""
     return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
 def _wanted(name: str) -> bool:
     """Whether a file is an image or a list of annotations, by its name."""
-    return name.lower().endswith((*IMAGES, "_annotations.txt")) and not _hidden(name)
+    return name.lower().endswith((*IMAGES, "_annotations.txt")) and not hidden(name)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from splinelib.data.images import ImageSet, channel_numbers, normalise
-from splinelib.data.steps import check_batch, check_place, mixed_seed, ordered, shares
+from splinelib.data.steps import check_batch, check_place, is_whole, mixed_seed, ordered, shares
 
 AUGMENTATIONS = (None, "crop", "crop-flip")
 BLOCK = 2**25  # bytes of normalised inputs that are made at once, 10 batches of CIFAR
@@ -83,7 +83,8 @@ class Batches:
         channels_last: bool = False,
         shuffle: bool = True,
     ) -> None:
-        _check_settings(images, batch, augment, pad, dtype)
+        check_batch(batch, seed, dtype)
+        _check_settings(images, augment, pad)
         self.set, self.batch, self.augment, self.pad = images, batch, augment, pad
         self.seed, self.dtype, self.channels_last = seed, dtype, channels_last
         self.shuffle = shuffle
@@ -218,13 +219,12 @@ def cropped(images: Tensor, pad: int, top: Tensor, left: Tensor, flip: Tensor) -
     return padded[image, :, y, x].permute(0, 3, 1, 2)  # indexed axes come first: (b, H, W, C)
 
 
-def _check_settings(images, batch, augment, pad, dtype) -> None:
+def _check_settings(images: ImageSet, augment: str | None, pad: int) -> None:
     """Raise unless batches can be made of the set."""
-    check_batch(batch, dtype)
     if len(images) == 0:
         raise ValueError(f"{images.name!r} holds no image; batches need at least one")
-    if augment not in AUGMENTATIONS or pad < 0:
+    if augment not in AUGMENTATIONS or not is_whole(pad, 0):
         raise ValueError(
             f"augment is {augment!r} and pad {pad}, but augment must be None, 'crop' or "
-            "'crop-flip', and pad at least 0"
+            "'crop-flip', and pad a whole number, at least 0"
         )

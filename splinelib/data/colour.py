@@ -1,11 +1,10 @@
 """Small colour images made by formula: five shapes in two palettes, before clutter and noise."""
 
-from numbers import Integral
-
 import torch
 from torch import Tensor
 
 from splinelib.data.images import ImageSet, statistics
+from splinelib.data.steps import check_whole, is_whole
 
 SHAPES = ("disc", "diamond", "plus", "ring", "square")  # each its own mirror image
 CLASSES = tuple(f"{palette} {shape}" for palette in ("cool", "warm") for shape in SHAPES)
@@ -35,7 +34,7 @@ def colour(n: int = 4000, size: int = 32, seed: int = 0) -> tuple[ImageSet, Imag
     Raises
     ------
     ValueError
-        If ``n`` or ``size`` is out of range.
+        If ``n``, ``size`` or ``seed`` is no whole number or out of range.
 
     Notes
     -----
@@ -50,7 +49,8 @@ def colour(n: int = 4000, size: int = 32, seed: int = 0) -> tuple[ImageSet, Imag
     >>> len(test), train.classes[:2]
     (25, ('cool disc', 'cool diamond'))
     """
-    if not all(isinstance(v, Integral) for v in (n, size)) or n < 10 or size < 8:
+    check_whole(0, seed=seed)
+    if not (is_whole(n, 10) and is_whole(size, 8)):
         raise ValueError(f"n is {n} and size {size}: need whole numbers, n >= 10 and size >= 8")
     generator = torch.Generator().manual_seed(seed)
     (x, y), (test_x, test_y) = (_draw(m, size, generator) for m in (n, max(n // 4, 1)))

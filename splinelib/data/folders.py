@@ -1,7 +1,8 @@
 """Folders of images with one folder a class, or archives of such folders, as image sets."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -10,9 +11,12 @@ from torch import Tensor
 from splinelib.data.archives import Listing, Source, listing, stem
 from splinelib.data.decode import rgb
 from splinelib.data.images import ImageSet, statistics
+from splinelib.data.steps import is_whole
 
 Split = dict[str, list[tuple[str, Source]]]  # the images of each class, by name
 Size = int | tuple[int, int] | None
+BLOCK = 1024  # images that are decoded ahead, so that they do not pile up
+SPLITS = {"train", "val", "test"}
 NOTES = "{0}/{0}_annotations.txt"  # Tiny-ImageNet's list of classes, in its folder val
 
 
@@ -96,8 +100,11 @@ def _joined(paths: Iterable[str | os.PathLike]) -> Listing:
 
 def _without_top(files: Listing) -> Listing:
     """Take away the one folder that some archives put around everything."""
-    tops = {name.split("/")[0] for name in files}
-    wrapping = {name.split("/")[0] for name in files if name.split("/")[1:2] == ["train"]}
+    begins = [name.split("/")[:2] for name in files]
+    tops = {top for top, *_ in begins}
+    # A part may hold one split only; in a folder "val", what is called "test" is a class.
+    inner = [["train"]] if tops & SPLITS else [[split] for split in SPLITS]
+    wrapping = {top for top, *rest in begins if rest in inner}
     if "train" in tops or len(wrapping) != 1:
         return files
     top = f"{wrapping.pop()}/"
@@ -170,8 +177,7 @@ def _decoded(split: Split, classes: tuple[str, ...], size: Size) -> tuple[Tensor
     """Decode images (n, 3, H, W) uint8, class after class, with labels (n,)."""
     files = [(label, *file) for label, name in enumerate(classes) for file in sorted(split[name])]
     x = None
-    for row, (_, name, source) in enumerate(files):
-        pixels = _pixels(name, source, size)
+    for row, ((_, name, _), pixels) in enumerate(zip(files, _in_order(files, size), strict=True)):
         if x is None:  # all at once: a list of arrays would need the memory twice
             x = np.empty((len(files), *pixels.shape), np.uint8)
         if pixels.shape != x.shape[1:]:
@@ -181,6 +187,14 @@ def _decoded(split: Split, classes: tuple[str, ...], size: Size) -> tuple[Tensor
             )
         x[row] = pixels
     return torch.from_numpy(x), torch.tensor([label for label, *_ in files])
+
+
+def _in_order(files: list, size: Size) -> Iterator[np.ndarray]:
+    """Decode images in threads, since Pillow lets go of Python's lock, and yield them in order."""
+    with ThreadPoolExecutor() as pool:
+        for first in range(0, len(files), BLOCK):
+            block = files[first : first + BLOCK]
+            yield from pool.map(lambda file: _pixels(*file[1:], size), block)
 
 
 def _pixels(name: str, source: Source, size: Size) -> np.ndarray:
@@ -195,10 +209,12 @@ def _pixels(name: str, source: Source, size: Size) -> np.ndarray:
 
 def _pair(size: Size) -> Size:
     """Height and width that were asked for, both at least 1."""
-    pair = (size, size) if isinstance(size, int) else size
-    if pair is not None and (len(pair) != 2 or min(pair) < 1):
-        raise ValueError(f"size is {size}, but must be one side or (height, width), at least 1")
-    return pair
+    pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+    if size is not None and (len(pair) != 2 or not all(is_whole(side, 1) for side in pair)):
+        raise ValueError(
+            f"size is {size}, but must be one side or (height, width), whole and at least 1"
+        )
+    return None if size is None else pair
 
 
 def _format(sizes: Iterable[int]) -> str:

@@ -1,6 +1,7 @@
 """A labelled set of images as a value: bytes, labels, names, and what normalises them."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -33,8 +34,9 @@ class ImageSet:
     Raises
     ------
     ValueError
-        Tensors of other types or shapes, a label without a class, as many numbers as channels
-        missing, or a standard deviation that is not positive.
+        Tensors of other types or shapes, a label without a class, two classes of one name, another
+        number of means or deviations than of channels, a mean that is not finite, or a deviation
+        that is not positive.
 
     Notes
     -----
@@ -58,6 +60,7 @@ class ImageSet:
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(map(str, self.classes)))  # one fingerprint
         _check_tensors(self)
         _check_numbers(self)
 
@@ -167,7 +170,7 @@ def normalise(pixels: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype) -> 
     Notes
     -----
     The same operations in the same order as torchvision's ``ToTensor`` and ``Normalize``, so that
-    float32 results agree to the last bit.
+    float32 results on a CPU agree to the last bit.
     """
     if not dtype.is_floating_point:
         raise ValueError(f"dtype is {dtype}, but inputs need a floating-point type")
@@ -229,14 +232,17 @@ def _check_tensors(images: ImageSet) -> None:
             f"labels run from {y.min()} to {y.max()}, but there are {len(images.classes)} classes: "
             "a label is a row of classes, from 0"
         )
+    if len(set(images.classes)) < len(images.classes):
+        raise ValueError(f"classes are {images.classes}, two of one name: give each its own")
 
 
 def _check_numbers(images: ImageSet) -> None:
     """Raise unless there is one mean and one positive deviation a channel."""
     channels = images.images.shape[1]
     sizes_fit = len(images.mean) == len(images.std) == channels
-    if not sizes_fit or not all(0 < s < float("inf") for s in images.std):
+    finite = all(map(math.isfinite, (*images.mean, *images.std)))
+    if not (sizes_fit and finite and min(images.std) > 0):
         raise ValueError(
             f"mean is {images.mean} and std {images.std}; give {channels} numbers each, one a "
-            "channel, and std above 0"
+            "channel, finite, and std above 0"
         )

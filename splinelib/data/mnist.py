@@ -26,7 +26,8 @@ def mnist(
         10,000 images is a test image and the rest train: 8,000 and 2,000 instead of 60,000 and
         10,000. Name it so wherever you report a number: ``len(y)`` tells.
     root : path, optional
-        Folder with the ``.gz`` files, or torchvision's root above them. Default: the environment
+        Folder with the ``.gz`` files, one with a folder ``mnist`` of them, or torchvision's root
+        above them. Default: the environment
         variable ``SPLINELIB_DATA``, else the first folder ``shared/data/mnist`` beside or above the
         repository.
     download : bool
@@ -43,7 +44,7 @@ def mnist(
     ------
     ValueError
         If ``split`` is another word, the files are missing, a file differs from the official one
-        (MD5), or ``download`` has no folder to write to.
+        (MD5), or ``download`` has no folder to write to or fails.
 
     Notes
     -----
@@ -59,7 +60,7 @@ def mnist(
     folders = _mnist_folders(root)
     if download:
         _download_mnist(folders[0] if root or os.environ.get("SPLINELIB_DATA") else None)
-    for folder in (f for top in folders for f in (top, top / "MNIST" / "raw")):
+    for folder in (f for top in folders for f in (top, top / "mnist", top / "MNIST" / "raw")):
         held = [part for part in _MNIST if all((folder / name).is_file() for name in _MNIST[part])]
         if held == ["train", "test"]:
             parts = [_read_mnist(folder, part) for part in held if split in (part, "all")]
@@ -101,7 +102,13 @@ def _download_mnist(root: Path | None) -> None:
         raise ValueError("download=True needs a folder: pass root, for instance root='data'")
     from torchvision.datasets import MNIST  # here, since it takes seconds
 
-    MNIST(root, download=True)
+    try:
+        MNIST(root, download=True)
+    except (RuntimeError, OSError) as error:
+        raise ValueError(
+            f"MNIST could not be downloaded to {root} ({error}): try again with a network and a "
+            "folder that may be written to, or put its four .gz files there"
+        ) from error
 
 
 def _read_mnist(folder: Path, part: str) -> Pair:

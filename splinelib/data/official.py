@@ -47,7 +47,8 @@ def load(name: str, root: str | os.PathLike | None = None, *, download: bool = F
     Raises
     ------
     ValueError
-        No such name or files, or files that differ from the official ones; what to do is said.
+        No such name or files, files that differ from the official ones, or a download that failed;
+        what to do is said.
 
     Notes
     -----
@@ -99,17 +100,20 @@ def _cifar(name: str, root, download: bool) -> Sets:
     chosen = root or os.environ.get("SPLINELIB_DATA")
     if download and not chosen:
         raise ValueError("download=True needs a folder: pass root, for instance root='data'")
+    problem = None
     for place in _places(root):
         try:
             parts = [kind(place, train=train, download=download) for train in (True, False)]
-        except RuntimeError:  # torchvision's word for missing or changed files
+        except (RuntimeError, OSError) as error:  # missing or changed files, a failed download
+            problem = error
             continue
         train, test = (_from_torchvision(name, part) for part in parts)
         return train, test
     raise ValueError(
-        f"no official {name} files in {_listed(root)}, or they differ from the official ones: call "
-        f"load({name!r}, root='data', download=True) once"
-    )
+        f"no official {name} files in {_listed(root)}, or they differ from the official ones, or "
+        f"the download failed ({problem}): call load({name!r}, root='data', download=True) once, "
+        "with a network and a folder that may be written to"
+    ) from problem
 
 
 def _from_torchvision(name: str, part) -> ImageSet:
@@ -126,7 +130,8 @@ def _folder(name: str, root) -> Sets:
         raise ValueError(
             f"{name!r} is no data set of a known name, and {_listed(root)} holds {len(found)} "
             f"folders or archives so called ({', '.join(path.name for path in found)}). Known: "
-            "cifar10, cifar100, mnist, digits, colour; for files elsewhere: folder(path)"
+            "cifar10, cifar100, mnist, digits, colour; for files elsewhere: folder(path); for "
+            "ImageNet, which fits no memory: Stream(root, 'train')"
         )
     sets = folder(found[0], name=name)
     if name.startswith(("cifar10-", "cifar100-")):

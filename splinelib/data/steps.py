@@ -1,6 +1,8 @@
 """Entering an epoch anywhere: order, steps and shares as functions of seed and epoch."""
 
 import hashlib
+import operator
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -12,7 +14,7 @@ def mixed_seed(*numbers: int) -> int:
     >>> mixed_seed(0, 1) == mixed_seed(0, 1), mixed_seed(0, 1) == mixed_seed(1, 0)
     (True, False)
     """
-    text = "/".join(str(int(number)) for number in numbers)
+    text = "/".join(str(operator.index(number)) for number in numbers)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
@@ -37,19 +39,34 @@ def shares(rows: Tensor, batch: int, start: int, rank: int, world: int) -> list[
 
 def check_place(steps: int, epoch: int, start: int, rank: int, world: int) -> None:
     """Raise unless an epoch of ``steps`` steps can be entered there by that process."""
-    if epoch < 0 or not 0 <= start <= steps:
+    check_whole(0, epoch=epoch, start=start, rank=rank, world=world)
+    if start > steps:
         raise ValueError(
-            f"epoch is {epoch} and start {start}: need epoch >= 0 and start from 0 to {steps}, "
-            "the number of steps"
+            f"epoch is {epoch} and start {start}: need start from 0 to {steps}, the number of steps"
         )
-    if not 0 <= rank < world:
+    if rank >= world:
         raise ValueError(f"rank is {rank} of world {world}: need 0 <= rank < world")
 
 
-def check_batch(batch: int, dtype: torch.dtype) -> None:
+def check_batch(batch: int, seed: int, dtype: torch.dtype) -> None:
     """Raise unless inputs of that type can be cut into batches of that size."""
-    if batch < 1 or not dtype.is_floating_point:
-        raise ValueError(
-            f"batch is {batch} and dtype {dtype}: need a batch of at least 1 and a floating-point "
-            "type"
-        )
+    check_whole(1, batch=batch)
+    check_whole(0, seed=seed)
+    if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise ValueError(f"dtype is {dtype!r}: need a floating-point type, as torch.float32")
+
+
+def is_whole(value: object, least: int) -> bool:
+    """Whether a value is a whole number, no bool, of at least ``least``.
+
+    >>> is_whole(2, 1), is_whole(2.0, 1), is_whole(True, 1)
+    (True, False, False)
+    """
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= least
+
+
+def check_whole(least: int, **named: int) -> None:
+    """Raise unless each named number is whole and at least ``least``."""
+    for name, value in named.items():
+        if not is_whole(value, least):
+            raise ValueError(f"{name} is {value!r}, but must be a whole number, at least {least}")

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from splinelib.data.archives import stem
 from splinelib.data.decode import rgb
 from splinelib.data.images import normalise
-from splinelib.data.steps import check_batch, check_place, mixed_seed, ordered, shares
+from splinelib.data.steps import check_batch, check_place, check_whole, mixed_seed, ordered, shares
+from splinelib.data.tree import tree
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as everybody takes them
 
@@ -89,19 +91,19 @@ class Stream:
         shuffle: bool = True,
         name: str | None = None,
     ) -> None:
-        check_batch(batch, dtype)
-        if size < 1 or (workers is not None and workers < 0):
-            raise ValueError(f"size is {size} and workers {workers}: need size >= 1, workers >= 0")
+        check_batch(batch, seed, dtype)
+        check_whole(1, size=size)
+        check_whole(0, workers=0 if workers is None else workers)
         self._folder = Path(root) / split
-        tree = _tree(Path(root), split)
-        self.name, self.classes = name or Path(root).resolve().name, tuple(tree.classes)
+        listed = tree(Path(root), split)
+        self.name, self.classes = name or stem(root), tuple(listed.classes)
         self.batch, self.shape, self.seed = batch, (3, size, size), seed
-        self.images, self.steps = len(tree.samples), -(-len(tree.samples) // batch)
+        self.images, self.steps = len(listed.samples), -(-len(listed.samples) // batch)
         self.augment, self.shuffle = augment, shuffle
         self.device, self.dtype, self.channels_last = torch.device(device), dtype, channels_last
         numbers = torch.tensor([MEAN, STD], dtype=torch.float64)[:, :, None, None]
         self._mean, self._std = numbers.to(self.device)
-        self._pictures = _Pictures(tree.samples, size, augment, seed)
+        self._pictures = _Pictures(listed.samples, size, augment, seed)
         self._plan, self._turn = _Plan(), 0
         self._loader = _loader(self._pictures, self._plan, workers, self.device)
 
@@ -226,24 +228,3 @@ def _transform(size: int, augment: bool):
     else:
         steps = [v2.Resize(round(size * 256 / 224)), v2.CenterCrop(size)]
     return v2.Compose([*steps, v2.PILToTensor()])
-
-
-def _tree(root: Path, split: str):
-    """List a split's files and classes by torchvision; train's classes must be the same."""
-    from torchvision.datasets import ImageFolder
-
-    place = root / split
-    if not place.is_dir():
-        raise ValueError(f"{place} is no folder; need one with a folder of images for each class")
-    try:
-        tree = ImageFolder(place)
-    except FileNotFoundError as error:
-        raise ValueError(f"{place}: {error}; each class needs a folder with images") from error
-    train = root / "train"
-    known = {path.name for path in train.iterdir() if path.is_dir()} if train.is_dir() else set()
-    if known and known != set(tree.classes):
-        raise ValueError(
-            f"{place} and {train} have different classes, for instance "
-            f"{min(known ^ set(tree.classes))!r}, so that their labels would not agree"
-        )
-    return tree

@@ -1,10 +1,11 @@
 """Toy sets by formula, drawn from a ``torch.Generator``."""
 
 import math
-from numbers import Integral
 
 import torch
 from torch import Tensor
+
+from splinelib.data.steps import check_whole, is_whole
 
 Generator = torch.Generator
 Pair = tuple[Tensor, Tensor]
@@ -132,7 +133,7 @@ def cross(n: int = 2000, half_width: float = 5.0, generator: Generator | None = 
     >>> bool((y == (x[:, 1].abs() > x[:, 0].abs())).all())
     True
     """
-    _whole(n=n)
+    check_whole(1, n=n)
     if not 0 < half_width < math.inf:
         raise ValueError(f"half_width is {half_width}, but must be a number above 0")
     x = half_width * (2 * torch.rand(n, 2, dtype=torch.float64, generator=_seeded(generator)) - 1)
@@ -174,7 +175,7 @@ def mixture(n: int, centers: Tensor, sd: float = 0.1, generator: Generator | Non
     >>> bool((x == 5.0 * y[:, None]).all())
     True
     """
-    _whole(n=n)
+    check_whole(1, n=n)
     if centers.ndim != 2 or len(centers) == 0 or not 0 <= sd < math.inf:
         raise ValueError(
             f"centers has shape {tuple(centers.shape)} and sd is {sd}: need (k, D) with k >= 1, "
@@ -216,26 +217,19 @@ def sawtooth(n: int = 200, peaks: int = 2) -> Pair:
     >>> [column.flatten().tolist() for column in sawtooth(5)]
     [[1.0, 2.0, 3.0, 4.0, 5.0], [0.0, 1.0, 0.0, 1.0, 0.0]]
     """
-    _whole(n=n, peaks=peaks)
+    check_whole(1, n=n, peaks=peaks)
     x = _linspace(1, 2 * peaks + 1, n)
     return x[:, None], 1 - (torch.remainder(x - 1, 2) - 1).abs()
 
 
 def _seeded(generator: Generator | None) -> Generator:
     """Return the generator given, or a fresh one with seed 0."""
-    return generator or torch.Generator().manual_seed(0)
-
-
-def _whole(**named: int) -> None:
-    """Raise unless each named number is whole and at least 1."""
-    for name, value in named.items():
-        if not isinstance(value, Integral) or value < 1:
-            raise ValueError(f"{name} is {value}, but must be a whole number of at least 1")
+    return torch.Generator().manual_seed(0) if generator is None else generator
 
 
 def _halves(n: int, noise: float) -> tuple[int, int]:
     """Check ``n`` and ``noise`` of a set of two classes and return the sizes of the classes."""
-    if not isinstance(n, Integral) or n < 2 or not 0 <= noise < math.inf:
+    if not is_whole(n, 2) or not 0 <= noise < math.inf:
         raise ValueError(f"n is {n} and noise {noise}: need a whole n >= 2 and noise of at least 0")
     return n // 2, n - n // 2
 

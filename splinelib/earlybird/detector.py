@@ -6,9 +6,12 @@ import hashlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from splinelib.earlybird.capture import captured
 from splinelib.earlybird.hamming import check_weight, distances, mean
@@ -36,13 +39,14 @@ class EarlyBird:
         Entries of each layer that are looked at, see :func:`codes`; None: all. Only for a probe
         set.
     keep : None or "all"
-        Keep the snapshots that the rule needs, or all of them (on the CPU, and in every checkpoint)
-        for :func:`matrix`.
+        Keep the snapshots that the rule needs, or all of them for :func:`matrix`: on the CPU, and
+        in every checkpoint (13 MB each add up to 2 GB in 160 epochs).
 
     Attributes
     ----------
     fired : int or None
-        Updates after the first one (epochs, if each has one) at which the rule fired first.
+        Updates after the first one at which the rule fired first. With one update before training
+        and one after each epoch these are epochs done, the emergence epoch E.
     distances : list of Tensor (L,)
         Layer by layer, between each update and the one before; float64, on the CPU.
     means : list of float
@@ -65,18 +69,29 @@ class EarlyBird:
 
     Examples
     --------
-    Two lines in any loop:
+    One snapshot before the loop, and two lines in it:
 
     >>> from splinelib import nets
     >>> net, probe = nets.mlp([2, 16, 1]), torch.randn(64, 2, dtype=torch.float64)
-    >>> bird = EarlyBird(probe)                 # the first line
-    >>> for epoch in range(10):
+    >>> bird = EarlyBird(probe)
+    >>> bird.update(net)                        # the untrained network
+    False
+    >>> for epoch in range(1, 11):
     ...     with torch.no_grad():               # stands for an epoch of training
     ...         net[0].bias += 0.5 ** epoch
-    ...     if bird.update(net):                # the second line
+    ...     if bird.update(net):
     ...         break
     >>> bird.fired == epoch and max(bird.means[-2:]) < 0.15
     True
+
+    The public code's detector: its rule, at BatchNorm's outputs, on a canvas of two images.
+
+    >>> from functools import partial
+    >>> from splinelib.earlybird import PUBLIC_CODE, canvas, codes
+    >>> grid = canvas(torch.rand(3, 32, 32), torch.rand(3, 32, 32), side=10)
+    >>> look = partial(codes, x=grid, at="batchnorm", features=2048)
+    >>> EarlyBird(look, PUBLIC_CODE).update(nets.vgg16(width=0.125))
+    False
     """
 
     def __init__(
@@ -91,13 +106,10 @@ class EarlyBird:
         if keep not in (None, "all"):
             raise ValueError(f"keep is {keep!r}, but must be None or 'all'.")
         check_weight(weight)
-        if not (torch.is_tensor(snapshot) or callable(snapshot)):
-            raise ValueError(
-                f"snapshot is a {type(snapshot).__name__}; give a tensor of inputs, or a function "
-                "from a network to Codes."
-            )
+        _check_snapshot(snapshot)
         self.rule, self.weight, self.keep = rule, weight, keep
         self._snapshot = snapshot
+        self._probe = checksum(snapshot)
         self._sample = Sample(features) if torch.is_tensor(snapshot) else None
         self._recent: deque[Codes] = deque(
             maxlen=1 if rule.compare == "consecutive" else rule.length
@@ -112,9 +124,10 @@ class EarlyBird:
         """Take a snapshot of the network and tell whether the rule fires now.
 
         The first call only stores one: make it before training, and then one after each epoch.
-        ``fired`` keeps the first time.
+        ``fired`` keeps the first time. Processes that share a ``DistributedDataParallel`` call it
+        together, and all decide by the snapshot of process 0.
         """
-        new = self._take(net)
+        new = agreed(net, self._take(net))
         self._recent = deque((old.to(new.device) for old in self._recent), self._recent.maxlen)
         lists = [distances(old, new).cpu() for old in self._recent]
         if lists:
@@ -177,10 +190,16 @@ class EarlyBird:
                     f"the state is of a detector with {name} = {state.get(name)}, but this one has "
                     f"{name} = {mine}: make it with the same settings, or start it anew."
                 )
-        self._recent = deque(map(Codes.from_state, state["recent"]), self._recent.maxlen)
-        self._history = [Codes.from_state(s) for s in state["history"]]
-        self._compared, self.means = list(state["compared"]), list(state["means"])
-        self.distances, self.fired = [d.cpu() for d in state["distances"]], state["fired"]
+        try:
+            recent, history = (
+                [Codes.from_state(s) for s in state[n]] for n in ("recent", "history")
+            )
+            compared, means = list(state["compared"]), list(state["means"])
+            rows, fired = [d.cpu() for d in state["distances"]], state["fired"]
+        except KeyError as error:
+            raise ValueError(f"the state lacks {error}: it is no state of an EarlyBird.") from error
+        self._recent, self._history = deque(recent, self._recent.maxlen), history
+        self._compared, self.means, self.distances, self.fired = compared, means, rows, fired
 
     def _take(self, net: nn.Module) -> Codes:
         """The codes of a network now."""
@@ -194,10 +213,44 @@ class EarlyBird:
 
     def _settings(self) -> dict:
         """What must be the same for a state to fit; the probe set by its checksum."""
-        probe = ""
-        if self._sample:
-            raw = self._snapshot.detach().cpu().contiguous().flatten().view(torch.uint8)
-            probe = hashlib.sha256(raw.numpy()).hexdigest()
         features = self._sample.features if self._sample else None
-        plain = {"weight": self.weight, "features": features, "keep": self.keep, "probe": probe}
-        return {"rule": asdict(self.rule), **plain}
+        plain = {"weight": self.weight, "features": features, "keep": self.keep}
+        return {"rule": asdict(self.rule), **plain, "probe": self._probe}
+
+
+def _check_snapshot(snapshot: object) -> None:
+    """Raise unless snapshots can be taken with it."""
+    if torch.is_tensor(snapshot):
+        if snapshot.ndim < 2 or not len(snapshot) or not snapshot.is_floating_point():
+            raise ValueError(
+                f"the probe is {tuple(snapshot.shape)} of {snapshot.dtype}; give a batch (B, ...) "
+                "of floating-point inputs, as the network takes them."
+            )
+    elif isinstance(snapshot, nn.Module) or not callable(snapshot):
+        raise ValueError(
+            f"snapshot is a {type(snapshot).__name__}; give a tensor of inputs, or a function from "
+            "a network to Codes."
+        )
+
+
+def agreed(net: nn.Module, snapshot: Codes) -> Codes:
+    """The snapshot of process 0, for processes that train one network together.
+
+    Their BatchNorm statistics differ after the last step, and so might their decisions.
+    """
+    if isinstance(getattr(net, "_orig_mod", net), DistributedDataParallel):
+        dist.broadcast(snapshot.words, src=0)
+    return snapshot
+
+
+def checksum(snapshot: object) -> str:
+    """Checksum of what a snapshot looks at: a tensor or a ``partial``; "" for other functions."""
+    if isinstance(snapshot, partial):
+        parts = (*snapshot.args, *(v for pair in sorted(snapshot.keywords.items()) for v in pair))
+        name = getattr(snapshot.func, "__qualname__", "")
+        return hashlib.sha256("\n".join([name, *map(checksum, parts)]).encode()).hexdigest()
+    if torch.is_tensor(snapshot):
+        raw = snapshot.detach().cpu().contiguous().flatten().view(torch.uint8)
+        words = f"{tuple(snapshot.shape)} {snapshot.dtype}".encode()
+        return hashlib.sha256(words + raw.numpy().tobytes()).hexdigest()
+    return repr(snapshot) if isinstance(snapshot, (str, int, float, bool, type(None))) else ""

@@ -47,7 +47,7 @@ class Rule:
     eps: float
 
     def __post_init__(self) -> None:
-        if self.compare not in COMPARES or int(self.length) != self.length or self.length < 1:
+        if self.compare not in COMPARES or not isinstance(self.length, int) or self.length < 1:
             raise ValueError(
                 f"compare={self.compare!r}, length={self.length}: need compare in {COMPARES} and a "
                 "whole length >= 1."
@@ -57,7 +57,8 @@ class Rule:
 
     def fires(self, values: Sequence[float]) -> bool:
         """Whether the last ``length`` of some distances are all there, and below ``eps``."""
-        return len(values) >= self.length and max(values[-self.length :]) < self.eps
+        last = values[-self.length :]
+        return len(last) == self.length and all(value < self.eps for value in last)  # NaN is not
 
     def compared(self, matrix: Tensor, t: int) -> list[float]:
         """The distances that count at row t of a matrix ``(T, T)``, as far as they are there."""

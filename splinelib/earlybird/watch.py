@@ -60,7 +60,7 @@ class Watch(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         """Look at the input of a nonlinearity before it is called, since it may be in place."""
         kwargs = kwargs or {}
-        name = getattr(func, "__name__", "").strip("_")
+        name = getattr(func, "__name__", "").removesuffix(".default").strip("_")
         if name in KINKED or name in CHOICES or name in REFUSED or "dropout" in name:
             self._call(name, args, kwargs)
         return func(*args, **kwargs)
@@ -72,6 +72,11 @@ class Watch(TorchFunctionMode):
             return  # weights that are computed from others are no pre-activations
         if "dropout" in name:
             self._refuse_draw(name, args, kwargs)
+        elif name == "rrelu" and _argument(args, kwargs, 3, "training", False):
+            raise ValueError(
+                f"{self._here()} calls rrelu with training=True in evaluation mode, so its codes "
+                "would be random: write training=self.training."
+            )
         elif name in REFUSED or _bends_elsewhere(name, args, kwargs):
             raise ValueError(
                 f"{self._here()} calls {name}, which does not bend at zero alone, so a sign does "
@@ -125,8 +130,8 @@ def watched(modules: Modules, x: Tensor, at: str, sample: Sample) -> Watch:
     if not watch.names:
         what = "nonlinearity that bends at zero" if at == "activation" else "BatchNorm module"
         raise ValueError(
-            f"no {what} was called, so there is no code: the network is affine, or calls it where "
-            "PyTorch's function modes do not see it (torch.jit)."
+            f"no {what} was seen, so there is no code: the network is affine, or its nonlinearity "
+            "is written otherwise than as relu, leaky_relu, prelu or abs (or runs in torch.jit)."
         )
     _refuse_nan(watch, out if torch.is_tensor(out) else watch.largest[0])
     return watch

@@ -7,7 +7,8 @@ from types import MappingProxyType
 import torch
 from torch import nn
 
-from splinelib.nets.cifar import alexnet, preresnet, vgg16
+from splinelib.nets.alexnet import alexnet
+from splinelib.nets.cifar import preresnet, vgg16
 from splinelib.nets.imagenet import resnet
 from splinelib.nets.small import convnet, mlp
 

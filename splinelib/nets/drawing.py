@@ -55,7 +55,7 @@ def drawn(
     ValueError
         If the network holds numbers in a layer of another type.
     """
-    generator = generator or torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0) if generator is None else generator
     with torch.device("meta"):
         net = make()
     net = net.to(dtype).to_empty(device=generator.device)

@@ -139,7 +139,7 @@ def mlp(
     torch.Size([5, 1])
     """
     _whole("widths", widths, least=2)
-    generator = generator or torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0) if generator is None else generator
     layers: list[nn.Module] = []
     for size in zip(widths[:-1], widths[1:], strict=True):
         linear = _drawn(nn.Linear, *size, alpha=alpha, generator=generator, dtype=dtype)
@@ -236,7 +236,7 @@ def residual_mlp(
     torch.Size([5, 1])
     """
     _whole("(width_in, width, blocks, out)", (width_in, width, blocks, out))
-    generator = generator or torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0) if generator is None else generator
     options = {"alpha": alpha, "generator": generator, "dtype": dtype}
     layers = [*mlp([width_in, width], **options), activation(alpha)]
     for _ in range(blocks):
@@ -304,7 +304,7 @@ def convnet(
     if pool not in _POOLS:
         raise ValueError(f"pool is {pool!r}, but must be 'max', 'avg' or None")
     height, width = _output_size(in_shape, channels, kernels, pool, padded)
-    generator = generator or torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0) if generator is None else generator
     options = {"alpha": alpha, "generator": generator, "dtype": dtype}
     layers: list[nn.Module] = []
     for c, out, k in zip([in_shape[0], *channels], channels, kernels, strict=False):
