@@ -11,6 +11,7 @@ from training import SHORT, Counter, convnet, gap, images, source
 
 from splinelib.train import CIFAR, IMAGENET, Recipe, accuracy, corrupted, learning_rate, train
 from splinelib.train.recipe import KINDS
+from splinelib.train.step import measure
 
 
 def state(net):
@@ -293,3 +294,21 @@ def test_corrupted_copies():
     assert corrupted(bright, copies=3, zeroed=0.25).fingerprint == bad.fingerprint
     with pytest.raises(ValueError, match="copies=0"):
         corrupted(clean, copies=0)
+
+
+def test_networks_in_half_precision_are_counted_exactly():
+    classes = torch.zeros(1000, dtype=torch.long)
+    logits = torch.zeros(1000, 2, dtype=torch.bfloat16)
+    logits[:997, 0], logits[997:, 1] = 1, 1
+    loss, sums = measure(nn.Identity(), logits, classes)
+    assert sums[1] == 997
+    expected = nn.functional.cross_entropy(logits.float(), classes, reduction="sum")
+    assert torch.allclose(loss, expected)
+
+
+def test_slimming_passes_over_a_batchnorm_that_is_not_used():
+    net = convnet()
+    net.add_module("spare", nn.Module())
+    net.spare.norm = nn.BatchNorm2d(3, dtype=torch.float64)
+    net.spare.forward = lambda x: x
+    train(net, source(), replace(SHORT, epochs=1, slimming=0.1))

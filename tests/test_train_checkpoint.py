@@ -1,6 +1,7 @@
 """splinelib.train: checkpoints that survive kills, full disks, damage, and are of one run only."""
 
 import errno
+import io
 import json
 import math
 import os
@@ -240,7 +241,9 @@ def test_code_is_refused_and_not_run(tmp_path):
     path, mark = tmp_path / "run.pt", tmp_path / "ran"
     save(path, {"epoch": 0})
     save(path, {"epoch": 1})
-    torch.save({"format": checkpoint.FORMAT, "state": Code(mark)}, path)
+    packed = io.BytesIO()
+    torch.save({"format": checkpoint.FORMAT, "state": Code(mark)}, packed)
+    path.write_bytes(checkpoint.sealed(packed.getvalue()))
     with pytest.raises(ValueError, match="holds code"):
         train(convnet(), source(), SHORT, checkpoint=path)
     path.write_bytes(pickle.dumps(Code(mark)))
@@ -252,8 +255,49 @@ def test_code_is_refused_and_not_run(tmp_path):
 
 def test_other_files_of_torch_are_refused(tmp_path):
     torch.save(convnet().state_dict(), tmp_path / "run.pt")
+    with pytest.raises(ValueError, match="no checkpoint of splinelib"):
+        train(convnet(), source(), SHORT, checkpoint=tmp_path / "run.pt")
+    packed = io.BytesIO()
+    torch.save({"format": "another", "state": {}}, packed)
+    (tmp_path / "run.pt").write_bytes(checkpoint.sealed(packed.getvalue()))
     with pytest.raises(ValueError, match="no checkpoint of this version"):
         train(convnet(), source(), SHORT, checkpoint=tmp_path / "run.pt")
+
+
+def test_a_checkpoint_that_is_of_no_run_is_refused(tmp_path):
+    save(tmp_path / "run.pt", {"epoch": 3})
+    with pytest.raises(ValueError, match="no checkpoint of a run"):
+        train(convnet(), source(), SHORT, checkpoint=tmp_path / "run.pt")
+
+
+def test_every_flipped_byte_is_found(tmp_path):
+    path = tmp_path / "run.pt"
+    for epoch in (1, 2):
+        save(path, {"epoch": epoch, "weights": torch.ones(2)})
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        with pytest.warns(RuntimeWarning, match="taking the one before"):
+            assert load(path)["epoch"] == 1
+
+
+def test_what_cannot_be_saved_is_told_before_the_first_step(tmp_path):
+    counted = source()
+    recipe = replace(SHORT, lr=np.float64(0.05))
+    with pytest.raises(ValueError, match="float64 of numpy"):
+        train(convnet(), counted, recipe, checkpoint=tmp_path / "run.pt")
+    assert not (tmp_path / "run.pt").exists()
+
+
+def test_layers_of_another_kind_are_another_run(tmp_path):
+    path = tmp_path / "run.pt"
+    interrupted(path, 1, 2)
+    other = convnet()
+    for name, module in list(other.named_children()):
+        if isinstance(module, torch.nn.ReLU):
+            setattr(other, name, torch.nn.LeakyReLU(0.3))
+    with pytest.raises(ValueError, match=r"network\.layers"):
+        train(other, source(), SHORT, checkpoint=path)
 
 
 OTHER = convnet()

@@ -27,7 +27,7 @@ class Ledger:
     Notes
     -----
     What the paper leaves out counts here, too: the detector's forward passes, scores. Its own
-    rounding is in :mod:`splinelib.cost.paper`. Taught in *Drawing the ticket*.
+    rounding is in ``splinelib.cost.paper``. Taught in *Drawing the ticket*.
 
     Examples
     --------

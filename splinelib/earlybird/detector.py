@@ -51,8 +51,6 @@ class EarlyBird:
         Layer by layer, between each update and the one before; float64, on the CPU.
     means : list of float
         Their averages.
-    history : tuple of Codes
-        The snapshots that are kept, oldest first.
 
     Raises
     ------

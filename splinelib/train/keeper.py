@@ -38,6 +38,8 @@ class Keeper:
             raise found
         if found is not None:
             self.session.restore(found)
+        elif self.path is not None:  # better told now than after the first hour
+            checkpoint.check_plain("the state", self.session.state())
         return found is not None
 
     def _found(self) -> dict | Exception | None:
@@ -46,6 +48,10 @@ class Keeper:
             return None
         try:
             state = checkpoint.load(self.path)
+            if "identity" not in state:
+                raise ValueError(
+                    f"{self.path} is no checkpoint of a run: give this run another file"
+                )
             checkpoint.check_same(self.path, state["identity"], self.session.identity)
         except (ValueError, OSError) as problem:
             return problem

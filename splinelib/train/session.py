@@ -213,7 +213,10 @@ def identity(net, source, recipe, test, watchers, first_epoch) -> dict[str, obje
         "images.std": str(getattr(getattr(source, "set", source), "std", None)),
         "test.fingerprint": test.fingerprint if test is not None else None,
         "network.parameters": sum(p.numel() for p in net.parameters()),
+        "network.trained": sum(p.numel() for p in net.parameters() if p.requires_grad),
+        "network.layers": hashlib.sha256(repr(net).encode()).hexdigest()[:16],
         "network.start": digest.hexdigest()[:16],
         "watchers": watchers.names,
+        "until": watchers.ending,
         "first_epoch": first_epoch,
     }

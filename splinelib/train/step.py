@@ -40,6 +40,7 @@ def measure(net: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     (0.693, 2.0)
     """
     logits = net(x)
+    logits = logits if logits.dtype == torch.float64 else logits.float()  # halves cannot count
     loss = F.cross_entropy(logits, y, reduction="sum")
     right = (logits.argmax(1) == y).sum()
     return loss, torch.stack([loss.detach(), right.to(loss.dtype)])
@@ -142,6 +143,7 @@ def update(
     (Liu et al., 2017) and of the public code of early-bird tickets.
     """
     scaler.unscale_(optimizer)
+    slimmed = [scale for scale in slimmed if scale.grad is not None]  # those in use
     if slimmed:
         with torch.no_grad():
             signs = torch._foreach_sign(slimmed)

@@ -29,6 +29,11 @@ class Watchers:
         """What they are called, in order: for an identity."""
         return ", ".join(name or type(each).__name__ for name, each in self.named)
 
+    @property
+    def ending(self) -> str | None:
+        """What the one that may end the run is called."""
+        return next((name or type(e).__name__ for name, e in self.named if e is self.until), None)
+
     def look(self, net: nn.Module) -> bool:
         """Let all of them look; tell whether the run shall end."""
         answers = {id(each): each.update(net) for _, each in self.named}
