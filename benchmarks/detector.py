@@ -38,12 +38,12 @@ def measure(name: str, steps: int, epochs: int, device: str) -> dict[str, float]
     return {
         "epoch": epoch,
         "update": statistics.median(row["watch_seconds"] for row in log),
-        **{rule: held(bird, net, stored) for rule, stored in (("Alg. 1", 1), ("code", 3))},
+        **{rule: held(bird, stored) for rule, stored in (("Alg. 1", 1), ("code", 3))},
     }
 
 
-def held(bird: EarlyBird, net: torch.nn.Module, stored: int) -> float:
-    """Bytes during an update, with some snapshots stored and the new one beside them."""
+def held(bird: EarlyBird, stored: int) -> float:
+    """Bytes held when an update has its new snapshot beside those stored; its work takes more."""
     snapshot = bird.history[-1].nbytes
     return bird.nbytes + (stored + 1 - len(bird.history)) * snapshot
 

@@ -13,7 +13,8 @@ Anything else is refused by name.
 import copy
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -132,6 +133,33 @@ def copied(net: nn.Module) -> nn.Module:
         if isinstance(value, Tensor)
     }
     return copy.deepcopy(net, memo)
+
+
+def unwrapped(net: nn.Module) -> nn.Module:
+    """The network itself, out of DataParallel, DistributedDataParallel and torch.compile."""
+    while True:
+        if isinstance(net, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            net = net.module
+        elif isinstance(getattr(net, "_orig_mod", None), nn.Module):
+            net = net._orig_mod
+        else:
+            return net
+
+
+@contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode, and each of its modules back into its own mode after.
+
+    Flags are set one by one: a ``train`` of the network's own might do more than that.
+    """
+    training = [module for module in net.modules() if module.training]
+    try:
+        for module in training:
+            module.training = False
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def _refuse_aliasing(graph: fx.Graph, modules: dict[str, nn.Module]) -> None:

@@ -171,7 +171,7 @@ def test_names_count_the_calls():
         nn.ReLU(inplace=True), nn.LeakyReLU(0.1, inplace=True), nn.PReLU(), nn.RReLU(), nets.Abs(),
         F.relu_, torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_, torch.abs, abs,
         torch.Tensor.abs_, torch.absolute, F.leaky_relu, F.leaky_relu_, F.rrelu,
-        lambda z: F.relu(input=z), lambda z: F.relu(z, True),
+        torch.ops.aten.relu.default, lambda z: F.relu(input=z), lambda z: F.relu(z, True),
         lambda z: F.prelu(z, torch.tensor([0.3]).to(z)), lambda z: z.clamp(min=0),
         lambda z: z.clamp_(0), lambda z: torch.clamp_min(z, 0), lambda z: torch.clamp(z, min=0.0),
     ],
@@ -221,15 +221,43 @@ def test_weights_that_are_computed_are_no_units():
     assert codes(net, torch.randn(2, 3)).widths == (4,)
 
 
+class Positive(nn.Module):
+    def forward(self, weight):
+        return F.relu(weight * 1)
+
+
+def test_parametrized_weights_are_no_units():
+    net = nets.mlp([3, 4, 2])
+    nn.utils.parametrize.register_parametrization(net[0], "weight", Positive())
+    assert codes(net, normal(4, 3)).layers == ("1",)
+    nn.utils.parametrize.register_parametrization(net[2], "weight", Positive())
+    assert codes(net, normal(2, 3)).layers == ("1",)  # also where its rows are as many as inputs
+
+
+def test_a_batchnorm_is_read_before_hooks_of_the_user():
+    net = nn.Sequential(nn.BatchNorm1d(3), nn.ReLU()).double()
+    expected = codes(net, normal(4, 3), at="batchnorm")
+    net[0].register_forward_hook(lambda module, args, out: -out)
+    assert torch.equal(codes(net, normal(4, 3), at="batchnorm").words, expected.words)
+
+
 @pytest.mark.parametrize(
     "net, message",
     [
-        (nn.Sequential(nn.Linear(3, 2)), "no nonlinearity"),
-        (nn.Sequential(nn.Linear(3, 2), nn.LeakyReLU(1.0)), "no nonlinearity"),
+        (nn.Sequential(nn.Linear(3, 2)), "no call of relu"),
+        (nn.Sequential(nn.Linear(3, 2), nn.LeakyReLU(1.0)), "abs that bends was seen"),
+        (Written(lambda m, x: torch.where(x > 0, x, 0 * x)), "write the nonlinearity as one of"),
         (nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2, track_running_stats=False)), "'1'"),
         (Written(lambda m, x: F.relu(x.flatten())), "the first axis must count the 4 inputs"),
         (Written(lambda m, x: F.relu(F.dropout(x))), "training=True"),
         (Written(lambda m, x: F.relu(F.dropout(x, 0.5, True))), "training=True"),
+        (Written(lambda m, x: F.rrelu(x, training=True)), "rrelu with training=True"),
+        (Written(lambda m, x: torch.rrelu(x, 0.1, 0.3, True)), "rrelu with training=True"),
+        (Written(lambda m, x: F.relu(F.batch_norm(x, None, None, training=True))), "batch_norm wi"),
+        (
+            Written(lambda m, x: torch.batch_norm(x, *[None] * 4, True, 0.1, 1e-5, False).relu()),
+            "batch_norm with training=True",
+        ),
     ],
 )
 def test_networks_without_a_code_are_refused(net, message):
@@ -389,12 +417,3 @@ def test_a_snapshot_makes_nothing_compile_anew(in_place):
         fast(x).sum().backward()
     assert before
     assert len(compiled) == before
-
-
-def test_a_randomized_relu_that_draws_is_refused():
-    class Noisy(nn.Module):
-        def forward(self, x):
-            return nn.functional.rrelu(x, training=True)
-
-    with pytest.raises(ValueError, match="rrelu with training=True"):
-        codes(Noisy(), torch.ones(2, 3))

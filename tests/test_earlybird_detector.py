@@ -184,6 +184,15 @@ def test_the_first_update_only_stores():
     }  # fmt: skip
 
 
+def test_a_probe_that_is_changed_later_is_still_the_old_one():
+    probe, net = PROBE.clone(), steps(0)[0]
+    bird = EarlyBird(probe)
+    bird.update(net)
+    probe.neg_()
+    bird.update(net)
+    assert bird.means == [0]
+
+
 def test_it_watches_a_network_in_training_mode():
     net = steps(0)[0].train()
     bird = EarlyBird(PROBE)
@@ -346,6 +355,15 @@ def test_random_inputs_are_uniform_pixels():
         random_inputs(images, 0)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_images_are_drawn_on_the_cpu_whatever_the_default_device():
+    images = image_set()
+    with torch.device("cuda"):
+        drawn = held_out(images, 10)[0], random_inputs(images, 10)
+    expected = held_out(images, 10)[0], random_inputs(images, 10)
+    assert all(map(torch.equal, drawn, expected))
+
+
 def test_canvases_lie_in_their_plane():
     x0, x1, x2 = normal(3, 2, 3, 4)
     cone = canvas(x0, x1, side=5)
@@ -369,6 +387,7 @@ def test_canvases_lie_in_their_plane():
         ({"side": 1}, "side=1"),
         ({"kind": "plane"}, "x0, x1 and x2"),
         ({"x2": torch.zeros(3)}, "3 inputs"),
+        ({"x0": torch.zeros(3).long(), "x1": torch.ones(3).long()}, "floating-point numbers"),
         ({"x1": torch.zeros(4)}, r"shapes \[\(3,\), \(4,\)\]"),
     ],
 )

@@ -11,8 +11,8 @@ from networks import normal
 from torch import nn
 
 from splinelib import nets
-from splinelib.earlybird import Codes, codes, distance, distances, layer_matrices, matrix
-from splinelib.earlybird.bits import pack
+from splinelib.earlybird import Codes, codes, distance, distances, hamming, layer_matrices, matrix
+from splinelib.earlybird.bits import pack, popcount
 from splinelib.earlybird.hamming import mean
 from splinelib.partition import partition
 
@@ -87,6 +87,14 @@ def test_long_layers_are_counted_in_blocks(device):
     assert torch.equal(found[:, 2, 1], distances(history[1], history[2]))
 
 
+def test_many_inputs_are_counted_in_blocks(monkeypatch):
+    (a, bits_a), (b, bits_b) = drawn((70, 3), 200), drawn((70, 3), 200, 1)
+    seen = []
+    monkeypatch.setattr(hamming, "popcount", lambda words: seen.append(words) or popcount(words))
+    assert distances(a, b).tolist() == pytest.approx(naive(bits_a, bits_b), abs=1e-15)
+    assert max(map(len, seen)) == 64
+
+
 def test_long_histories_are_compared_in_blocks():
     generator = torch.Generator().manual_seed(0)
     words = torch.randint(-(2**63), 2**63 - 1, (160, 64, 400), generator=generator)  # 0.2 MB each
@@ -108,7 +116,7 @@ def test_codes_of_other_things_cannot_be_compared():
     net, x = nets.mlp([3, 80, 40, 2]), normal(6, 3)
     a = codes(net, x, features=20)
     others = {
-        "layers: 2 layers and 1 layers": codes(nets.mlp([3, 80, 2]), x, features=20),
+        "layers: 3 and None": codes(nets.mlp([3, 80, 2]), x, features=20),
         "layers: 3 and 4": codes(nn.Sequential(*net[:2], nn.Identity(), *net[2:]), x, features=20),
         "widths: 40 and 41": codes(nets.mlp([3, 80, 41, 2]), x, features=20),
         "inputs: 6 and 5": codes(net, x[:5], features=20),

@@ -10,7 +10,7 @@ from torch import nn
 from splinelib import nets
 from splinelib.earlybird import Codes, codes, mask_codes
 from splinelib.earlybird.bits import pack, popcount, unpack
-from splinelib.earlybird.sample import Sample
+from splinelib.earlybird.snapshots import Sample
 
 DEVICES = [
     "cpu",

@@ -7,8 +7,9 @@ from numbers import Integral
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.flop_counter import FlopCounterMode
+
+from splinelib.ops import unwrapped
 
 
 def macs(net: nn.Module, shape: Sequence[int]) -> int:
@@ -112,9 +113,7 @@ class _Account:
 
 def weightless(net: nn.Module) -> nn.Module:
     """Copy a network to the "meta" device, where tensors have shapes but no numbers; eval mode."""
-    while hasattr(net, "_orig_mod") or isinstance(net, DistributedDataParallel):
-        net = net._orig_mod if hasattr(net, "_orig_mod") else net.module
-    memo = {}
+    net, memo = unwrapped(net), {}
     for module in net.modules():
         held = (*module._parameters.values(), *module._buffers.values(), *vars(module).values())
         memo |= {id(v): v.detach().to("meta") for v in held if isinstance(v, Tensor)}

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from splinelib.earlybird.sample import Sample
-from splinelib.earlybird.snapshots import Codes
-from splinelib.earlybird.watch import Watch, check_norms, quiet, unwrapped, watched
+from splinelib.earlybird.snapshots import Codes, Sample
+from splinelib.earlybird.watch import Watch, check_norms, quiet, watched
+from splinelib.ops import unwrapped
 
 PLACES = ("activation", "batchnorm")
 
@@ -58,9 +58,9 @@ def codes(
     -----
     The binary codes of Sec. 3.3 of the paper. Windows of max-pooling have no sign and are not
     part of this code, although they cut the input space too; :func:`splinelib.affine.codes` has
-    them. What other functions do to the values, such as a product of two of them, is not looked
-    at: ``splinelib.ops.trace`` tells whether a network is piecewise affine. Taught in *The
-    partition settles early*.
+    them. What other functions do to the values (a product of two of them, ``torch.where``,
+    ``exp``) is not looked at: ``splinelib.ops.trace`` tells whether a network is piecewise affine.
+    Taught in *The partition settles early*.
 
     Examples
     --------
@@ -84,11 +84,12 @@ def captured(net: nn.Module, x: Tensor, at: str, sample: Sample, chunk: int) -> 
         for start in range(0, len(x), chunk):
             part = x[start : start + chunk]
             watch = watched(modules, part, at, sample)
-            rows = torch.cat(watch.packed, dim=1)
             if words is None:  # the first chunk shows the layers
-                first, words = watch, rows.new_empty(len(x), rows.shape[1])
+                total = sum(bits.shape[1] for bits in watch.packed)
+                first, words = watch, watch.packed[0].new_empty(len(x), total)
             _check_same(first, watch)
-            words[start : start + chunk] = rows
+            torch.cat(watch.packed, dim=1, out=words[start : start + chunk])
+            watch.packed.clear()
     whole = sample.features is None or sample.features >= max(first.widths)
     subset = (None, 0) if whole else (sample.features, sample.seed)
     return Codes(tuple(first.names), tuple(first.widths), words, *subset)

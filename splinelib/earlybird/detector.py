@@ -16,8 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from splinelib.earlybird.capture import captured
 from splinelib.earlybird.hamming import check_weight, distances, mean
 from splinelib.earlybird.rule import ALGORITHM_1, Rule
-from splinelib.earlybird.sample import Sample
-from splinelib.earlybird.snapshots import Codes
+from splinelib.earlybird.snapshots import Codes, Sample
 
 AT_ONCE = 2**21  # numbers of the probe set that go through the network together,
 LEAST = 32  # but at least so many inputs: 512 images of CIFAR-10 at once, 32 of ImageNet
@@ -106,12 +105,11 @@ class EarlyBird:
         check_weight(weight)
         _check_snapshot(snapshot)
         self.rule, self.weight, self.keep = rule, weight, keep
-        self._snapshot = snapshot
+        self._snapshot = snapshot.detach().clone() if torch.is_tensor(snapshot) else snapshot
         self._probe = checksum(snapshot)
         self._sample = Sample(features) if torch.is_tensor(snapshot) else None
-        self._recent: deque[Codes] = deque(
-            maxlen=1 if rule.compare == "consecutive" else rule.length
-        )
+        length = 1 if rule.compare == "consecutive" else rule.length
+        self._recent: deque[Codes] = deque(maxlen=length)
         self._history: list[Codes] = []
         self._compared: list[float] = []
         self.distances: list[Tensor] = []
@@ -188,16 +186,14 @@ class EarlyBird:
                     f"the state is of a detector with {name} = {state.get(name)}, but this one has "
                     f"{name} = {mine}: make it with the same settings, or start it anew."
                 )
-        try:
-            recent, history = (
-                [Codes.from_state(s) for s in state[n]] for n in ("recent", "history")
-            )
-            compared, means = list(state["compared"]), list(state["means"])
-            rows, fired = [d.cpu() for d in state["distances"]], state["fired"]
+        try:  # all is read before anything changes
+            recent, history = (list(map(Codes.from_state, state[n])) for n in ("recent", "history"))
+            numbers = [list(state[name]) for name in ("compared", "means")]
+            rows, self.fired = [d.cpu() for d in state["distances"]], state["fired"]
         except KeyError as error:
             raise ValueError(f"the state lacks {error}: it is no state of an EarlyBird.") from error
         self._recent, self._history = deque(recent, self._recent.maxlen), history
-        self._compared, self.means, self.distances, self.fired = compared, means, rows, fired
+        self._compared, self.means, self.distances = *numbers, rows
 
     def _take(self, net: nn.Module) -> Codes:
         """The codes of a network now."""
@@ -232,12 +228,11 @@ def _check_snapshot(snapshot: object) -> None:
 
 
 def agreed(net: nn.Module, snapshot: Codes) -> Codes:
-    """The snapshot of process 0, for processes that train one network together.
-
-    Their BatchNorm statistics differ after the last step, and so might their decisions.
-    """
-    if isinstance(getattr(net, "_orig_mod", net), DistributedDataParallel):
-        dist.broadcast(snapshot.words, src=0)
+    """The snapshot of process 0 for all, whose BatchNorm statistics differ after the last step."""
+    net = getattr(net, "_orig_mod", net)
+    if isinstance(net, DistributedDataParallel):
+        group = net.process_group
+        dist.broadcast(snapshot.words, src=dist.get_global_rank(group, 0), group=group)
     return snapshot
 
 

@@ -6,8 +6,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from splinelib.earlybird.bits import pack
 from splinelib.earlybird.snapshots import Codes
-from splinelib.earlybird.watch import unwrapped
 from splinelib.masks import select
+from splinelib.ops import unwrapped
 
 
 def mask_codes(net: nn.Module, fraction: float) -> Codes:
@@ -35,9 +35,11 @@ def mask_codes(net: nn.Module, fraction: float) -> Codes:
     -----
     The mask distance of You et al. (2020) is the share of channels that differ, so with all
     channels alike: ``weight="element"``. Its rule, ``MASK_DISTANCE``, asks that each of the last
-    four epochs is near the current one (their code accepts a distance equal to 0.1, ours does
-    not). It needs the fraction beforehand and can tell nothing of the partition; contrast
-    :func:`splinelib.earlybird.codes`. Taught in *Drawing the ticket*.
+    four epochs is near the current one. Their code accepts a distance equal to 0.1, ours does not;
+    and it removes one channel more, since it keeps those above the scale that is number
+    ``int(n fraction)`` from 0 in ascending order. It needs the fraction beforehand and can tell
+    nothing of the partition; contrast :func:`splinelib.earlybird.codes`. Taught in
+    *Drawing the ticket*.
 
     Examples
     --------

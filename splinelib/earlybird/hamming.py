@@ -11,6 +11,7 @@ from splinelib.earlybird.snapshots import Codes, check_alike, words_of
 
 WEIGHTS = ("layer", "element")
 BLOCK = 2**12  # bytes of each snapshot that are compared at a time: bounds the memory
+ROWS = 64  # inputs whose bits are counted at a time, for the same reason
 
 
 def distances(a: Codes, b: Codes) -> Tensor:
@@ -48,7 +49,8 @@ def distances(a: Codes, b: Codes) -> Tensor:
     [0.25]
     """
     check_alike(a, b)
-    ones = popcount(a.words ^ b.words).sum(0)
+    blocks = zip(a.words.split(ROWS), b.words.split(ROWS), strict=True)
+    ones = sum(popcount(p ^ q).sum(0) for p, q in blocks)
     layers = ones.split(list(map(words_of, a.sizes)))
     return torch.stack([layer.sum() for layer in layers]).double() / _entries(a)
 

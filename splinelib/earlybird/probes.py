@@ -49,7 +49,7 @@ def held_out(
     if not 0 < n < len(images):
         raise ValueError(f"n is {n}, but of {len(images)} images at least 1 must go and 1 stay.")
     generator = generator or torch.Generator().manual_seed(0)
-    order = torch.randperm(len(images), generator=generator)
+    order = torch.randperm(len(images), generator=generator, device="cpu")
     drawn, rest = order[:n].sort().values, order[n:].sort().values
     return images.inputs(drawn), images.subset(rest)
 
@@ -90,7 +90,7 @@ def random_inputs(like: ImageSet, n: int = 512, generator: torch.Generator | Non
     if n < 1:
         raise ValueError(f"n is {n}, but must be at least 1.")
     generator = generator or torch.Generator().manual_seed(0)
-    pixels = torch.rand(n, *like.shape, generator=generator)
+    pixels = torch.rand(n, *like.shape, generator=generator, device="cpu")
     mean, std = (numbers.to(pixels) for numbers in channel_numbers(like))
     return ((pixels - mean) / std).to(like.device)
 
@@ -121,7 +121,8 @@ def canvas(
     Raises
     ------
     ValueError
-        Inputs of several shapes, a plane without x2, an unknown kind, a side below 2.
+        Inputs of several shapes or of integers, a plane without x2, an unknown kind, a side
+        below 2.
 
     Notes
     -----
@@ -142,8 +143,11 @@ def canvas(
             f"kind={kind!r}, side={side}, {len(given)} inputs: a 'cone' takes x0 and x1, a 'plane' "
             "x0, x1 and x2, and the side is at least 2."
         )
-    if any(x.shape != x0.shape for x in given):
-        raise ValueError(f"the inputs have shapes {[tuple(x.shape) for x in given]}: need one.")
+    if any(x.shape != x0.shape or not x.is_floating_point() for x in given):
+        raise ValueError(
+            f"the inputs have shapes {[tuple(x.shape) for x in given]} and types "
+            f"{[x.dtype for x in given]}: need one shape, and floating-point numbers."
+        )
     line = torch.linspace(0, 1, side, dtype=x0.dtype, device=x0.device)
     a, b = (v.reshape(-1, *[1] * x0.ndim) for v in torch.meshgrid(line, line, indexing="ij"))
     return a * x0 + b * x1 if x2 is None else x0 + a * (x1 - x0) + b * (x2 - x0)

@@ -1,10 +1,12 @@
-"""The codes of a set of inputs at one moment of training, as a value of packed bits."""
+"""The codes of inputs at one moment of training: packed bits, of all entries or of some."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -128,6 +130,63 @@ class Codes:
         )
 
 
+class Sample:
+    """Random subsets of the entries of layers, drawn once and kept.
+
+    Parameters
+    ----------
+    features : int or None
+        Entries of each layer; all of a layer that has no more, and of every layer for None.
+    seed : int, in [0, 2^32)
+        Other seeds give other subsets.
+
+    Raises
+    ------
+    ValueError
+        Settings out of range.
+
+    Notes
+    -----
+    A subset depends on the seed, the number of the layer and its width and on nothing else, so
+    snapshots that are epochs or machines apart look at the same entries: it is drawn by NumPy's
+    ``RandomState``, whose streams are frozen. Every entry is as likely as every other.
+
+    Examples
+    --------
+    >>> rows = Sample(features=3).rows(layer=0, width=10)
+    >>> len(rows), rows.tolist() == sorted(set(rows.tolist()))
+    (3, True)
+    >>> Sample(features=3).rows(layer=0, width=3) is None  # all
+    True
+    """
+
+    def __init__(self, features: int | None = None, seed: int = 0) -> None:
+        if features is not None and not (int(features) == features and features >= 1):
+            raise ValueError(
+                f"features is {features}: give a whole number from 1, or None for all."
+            )
+        if not 0 <= seed < 2**32:
+            raise ValueError(f"seed is {seed}, but must lie in [0, 2**32).")
+        self.features, self.seed = features, seed
+        self._rows: dict[tuple, Tensor] = {}
+
+    def rows(self, layer: int, width: int, device: torch.device | str = "cpu") -> Tensor | None:
+        """Indices ``(features,)`` int64 of a layer's entries, in ascending order; None for all."""
+        if self.features is None or width <= self.features:
+            return None
+        key = (layer, width, str(device))
+        if key not in self._rows:
+            random = np.random.RandomState([self.seed, layer, width])
+            rows = np.sort(random.permutation(width)[: self.features])
+            self._rows[key] = torch.from_numpy(rows).to(device)
+        return self._rows[key]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the indices take."""
+        return sum(rows.nbytes for rows in self._rows.values())
+
+
 def kept(width: int, features: int | None) -> int:
     """How many entries of a layer are held."""
     return width if features is None else min(width, features)
@@ -143,25 +202,16 @@ def check_alike(a: Codes, b: Codes) -> None:
     pairs = {
         "layers": (a.layers, b.layers),
         "widths": (a.widths, b.widths),
-        "number of inputs": (a.count, b.count),
-        "features": (a.features, b.features),
-        "seed": (a.seed, b.seed),
-        "device": (a.device, b.device),
+        "number of inputs": ([a.count], [b.count]),
+        "features": ([a.features], [b.features]),
+        "seed": ([a.seed], [b.seed]),
+        "device": ([a.device], [b.device]),
     }
     for what, (first, second) in pairs.items():
         if first != second:
-            first, second = _difference(first, second)
+            first, second = next((x, y) for x, y in zip_longest(first, second) if x != y)
             raise ValueError(
                 f"these codes differ in their {what}: {first} and {second}. Distances need codes "
                 "of one architecture, one probe set and one choice of entries, on one device "
                 "(codes.to(device) moves them)."
             )
-
-
-def _difference(first: object, second: object) -> tuple[object, object]:
-    """The first entries in which two tuples differ, or their lengths."""
-    if not isinstance(first, tuple):
-        return first, second
-    if len(first) != len(second):
-        return f"{len(first)} layers", f"{len(second)} layers"
-    return next((x, y) for x, y in zip(first, second, strict=True) if x != y)

@@ -16,7 +16,8 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.overrides import TorchFunctionMode
 
 from splinelib.earlybird.bits import pack
-from splinelib.earlybird.sample import Sample
+from splinelib.earlybird.snapshots import Sample
+from splinelib.ops import evaluating
 
 Modules = Mapping[str, nn.Module]
 KINKED = {"relu", "leaky_relu", "prelu", "rrelu", "abs", "absolute"}  # at zero alone
@@ -28,10 +29,11 @@ REFUSED = {
     "scaled_dot_product_attention", "selu", "sigmoid", "silu", "softmax", "softmin", "softplus",
     "softshrink", "softsign", "tanh", "tanhshrink", "threshold",
 }  # fmt: skip
-SILENT = {  # modules that call no nonlinearity themselves: not worth the time of following
-    nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d,
-    nn.Sequential, nn.Identity, nn.Flatten, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d,
-}  # fmt: skip
+SEEKS = {  # what a message says where nothing of the kind was seen
+    "activation": "no call of relu, leaky_relu, prelu or abs that bends was seen, so there is no "
+    "code: write the nonlinearity as one of these (torch.where, exp or torch.jit are not seen).",
+    "batchnorm": "no BatchNorm module was called, so there is no code of its output.",
+}
 
 
 class Watch(TorchFunctionMode):
@@ -61,29 +63,28 @@ class Watch(TorchFunctionMode):
         """Look at the input of a nonlinearity before it is called, since it may be in place."""
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "").removesuffix(".default").strip("_")
-        if name in KINKED or name in CHOICES or name in REFUSED or "dropout" in name:
+        if name in KINKED or name in CHOICES or name in REFUSED or _may_draw(name):
             self._call(name, args, kwargs)
         return func(*args, **kwargs)
 
     def _call(self, name: str, args: tuple, kwargs: dict) -> None:
         """Take the signs of a nonlinearity's input, or refuse the nonlinearity."""
         z = _argument(args, kwargs, 0, "input")
-        if not torch.is_tensor(z) or isinstance(z, nn.Parameter) or not z.is_floating_point():
+        weight = isinstance(z, nn.Parameter) or "parametrizations" in self._path().split(".")
+        if weight or not torch.is_tensor(z) or not z.is_floating_point():
             return  # weights that are computed from others are no pre-activations
-        if "dropout" in name:
-            self._refuse_draw(name, args, kwargs)
-        elif name == "rrelu" and _argument(args, kwargs, 3, "training", False):
+        if _draws(name, args, kwargs):
             raise ValueError(
-                f"{self._here()} calls rrelu with training=True in evaluation mode, so its codes "
-                "would be random: write training=self.training."
+                f"{self._here()} calls {name} with training=True in evaluation mode, so codes "
+                "would depend on chance or on the other inputs: write training=self.training."
             )
-        elif name in REFUSED or _bends_elsewhere(name, args, kwargs):
+        if name in REFUSED or _bends_elsewhere(name, args, kwargs):
             raise ValueError(
                 f"{self._here()} calls {name}, which does not bend at zero alone, so a sign does "
                 "not tell its region: the network needs ReLU, LeakyReLU, PReLU or abs (and "
                 "BatchNorm). For smooth activations see splinelib.soft."
             )
-        elif self.at == "activation" and _bends(name, args, kwargs):
+        if self.at == "activation" and _bends(name, args, kwargs):
             self.see(z)
 
     def see(self, z: Tensor) -> None:
@@ -94,7 +95,7 @@ class Watch(TorchFunctionMode):
                 f"axis must count the {self.count} inputs: reshape inside the network so that each "
                 "input keeps its row."
             )
-        path = (self.path or [""])[-1] or "net"
+        path = self._path() or "net"
         self._calls[path] += 1
         again = self._calls[path]
         z = z.detach().reshape(self.count, -1)
@@ -105,18 +106,13 @@ class Watch(TorchFunctionMode):
         self.packed.append(pack(z > 0))
         self.largest.append(z.amax())
 
-    def _refuse_draw(self, name: str, args: tuple, kwargs: dict) -> None:
-        """Raise if a dropout draws although the network is in evaluation mode."""
-        if _argument(args, kwargs, 1, "p", 0.5) and _argument(args, kwargs, 2, "training", True):
-            raise ValueError(
-                f"{self._here()} calls {name} with training=True in evaluation mode, so its codes "
-                "would be random: write training=self.training."
-            )
+    def _path(self) -> str:
+        """The module that is running; "" for the network."""
+        return (self.path or [""])[-1]
 
     def _here(self) -> str:
         """What messages call the module that is running."""
-        path = (self.path or [""])[-1]
-        return f"'{path}'" if path else "the network"
+        return f"'{self._path()}'" if self._path() else "the network"
 
 
 def watched(modules: Modules, x: Tensor, at: str, sample: Sample) -> Watch:
@@ -128,11 +124,7 @@ def watched(modules: Modules, x: Tensor, at: str, sample: Sample) -> Watch:
     with _hooks(modules, watch), watch:
         out = modules[""](x)
     if not watch.names:
-        what = "nonlinearity that bends at zero" if at == "activation" else "BatchNorm module"
-        raise ValueError(
-            f"no {what} was seen, so there is no code: the network is affine, or its nonlinearity "
-            "is written otherwise than as relu, leaky_relu, prelu or abs (or runs in torch.jit)."
-        )
+        raise ValueError(SEEKS[at])
     _refuse_nan(watch, out if torch.is_tensor(out) else watch.largest[0])
     return watch
 
@@ -150,11 +142,7 @@ def _refuse_nan(watch: Watch, out: Tensor) -> None:
 
 @contextmanager
 def quiet(modules: Modules, x: Tensor) -> Iterator[None]:
-    """Evaluation mode, no gradients, full precision, eager; all as before at the end.
-
-    Flags are set one by one: a ``train`` of the network's own might do more than that.
-    """
-    training = [module for module in modules.values() if module.training]
+    """Evaluation mode, no gradients, full precision, eager; all as before at the end."""
     devices = [x.device] if x.device.type == "cuda" else []
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
@@ -162,25 +150,8 @@ def quiet(modules: Modules, x: Tensor) -> Iterator[None]:
         stack.enter_context(torch.autocast(x.device.type, enabled=False))
         if "torch._dynamo" in sys.modules:  # something may be compiled, and hide its calls
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        try:
-            for module in training:
-                module.training = False
-            yield
-        finally:
-            for module in training:
-                module.training = True
-
-
-def unwrapped(net: nn.Module) -> nn.Module:
-    """The network itself, out of DataParallel, DistributedDataParallel and torch.compile."""
-    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-    while True:
-        if isinstance(net, parallel):
-            net = net.module
-        elif isinstance(getattr(net, "_orig_mod", None), nn.Module):
-            net = net._orig_mod
-        else:
-            return net
+        stack.enter_context(evaluating(modules[""]))
+        yield
 
 
 def check_norms(modules: Modules) -> None:
@@ -201,7 +172,7 @@ def _hooks(modules: Modules, watch: Watch) -> Iterator[None]:
         for path, module in modules.items():
             if watch.at == "batchnorm" and isinstance(module, _BatchNorm):
                 handles.append(module.register_forward_hook(_look(watch, path), prepend=True))
-            elif type(module) not in SILENT:
+            else:
                 handles.append(module.register_forward_pre_hook(_enter(watch, path)))
                 handles.append(module.register_forward_hook(_leave(watch), prepend=True))
         yield
@@ -235,6 +206,19 @@ def _argument(args: tuple, kwargs: dict, place: int, name: str, default: object 
     return kwargs.get(name, args[place] if len(args) > place else default)
 
 
+def _may_draw(name: str) -> bool:
+    """Whether a function has a training form, which depends on chance or on the whole batch."""
+    return name in ("rrelu", "batch_norm") or "dropout" in name
+
+
+def _draws(name: str, args: tuple, kwargs: dict) -> bool:
+    """Whether a function is called in its training form."""
+    if "dropout" in name:
+        return _argument(args, kwargs, 1, "p", 0.5) and _argument(args, kwargs, 2, "training", True)
+    place = 3 if name == "rrelu" else 5
+    return _may_draw(name) and bool(_argument(args, kwargs, place, "training", False))
+
+
 def _bends_elsewhere(name: str, args: tuple, kwargs: dict) -> bool:
     """Whether a clamp has other limits than 0 below, or a maximum is taken of two tensors."""
     if name in ("max", "min"):
@@ -249,4 +233,4 @@ def _bends(name: str, args: tuple, kwargs: dict) -> bool:
     """Whether a call bends at zero: no maximum over pixels does, no leaky_relu of slope 1."""
     if name == "leaky_relu":
         return float(_argument(args, kwargs, 1, "negative_slope", 0.01)) != 1
-    return name not in ("max", "min")
+    return name in KINKED or name in CHOICES - {"max", "min"}

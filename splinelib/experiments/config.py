@@ -41,7 +41,7 @@ class Experiment:
     start : str
         How the weights begin, a key of ``STARTS``: "random", or for Table 7 "adversarial".
     start_options : dict
-        Its settings, see :mod:`splinelib.experiments.starts`.
+        Its settings, see ``splinelib.experiments.starts``.
     method : str
         What is done, a key of ``METHODS``: "dense", or a pruning method.
     method_options : dict

@@ -46,6 +46,6 @@ def work_folder(folder: str | os.PathLike | None, out: Path) -> Path:
     work = Path(folder) if folder else out / ".work"
     work.mkdir(parents=True, exist_ok=True)
     hide = work / ".gitignore"
-    if not hide.exists():
+    if not hide.is_file() or not hide.stat().st_size:  # or a full disk stopped it
         hide.write_text("# Checkpoints and locks of runs: safe to delete when nothing runs.\n*\n")
     return work

@@ -19,7 +19,7 @@ def results(pattern: str = "*", folder: str | os.PathLike | None = None) -> list
     Parameters
     ----------
     pattern : str
-        Name of an experiment, in which ``*`` stands for anything: "vgg16/*/dense".
+        Name of an experiment, in which ``*`` stands for anything: ``"vgg16/*/dense"``.
     folder : path, optional
         Default: see :func:`splinelib.experiments.results_folder`.
 

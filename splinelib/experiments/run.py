@@ -48,7 +48,7 @@ def run(
     work : path, optional
         Folder of checkpoints and locks. Default: ``.work`` in ``out``.
     root, places, download
-        Where the data lie, as for :func:`splinelib.experiments.sources.load`.
+        Where the data lie, as for ``sources.load``.
     device : torch.device, optional
         Default: a GPU if there is one.
     progress : bool
@@ -66,7 +66,7 @@ def run(
     ValueError
         A method that splinelib does not have, data that are not there, a seed that is being run.
     OSError
-        A disk that is full; nothing is lost then, see :func:`splinelib.experiments.record.write`.
+        A disk that is full; nothing is lost then, see ``record.write``.
 
     Notes
     -----
@@ -103,10 +103,13 @@ def _job(experiment, seed, work, device, root, places, download, progress, save_
 
 def _started(folder: Path) -> str:
     """When the first part of a run began, in UTC; kept beside its checkpoints."""
-    note = folder / "started"
-    if not note.exists():
-        note.write_text(datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
-    return note.read_text().strip()
+    note, form = folder / "started", "%Y-%m-%dT%H:%M:%SZ"
+    try:
+        return datetime.strptime(note.read_text().strip(), form).strftime(form)
+    except (FileNotFoundError, ValueError):  # none yet, or one that was not written to its end
+        now = datetime.now(UTC).strftime(form)
+        note.write_text(now)
+        return now
 
 
 def _result(job: Job, outcome: Outcome, meter: cost.Meter, begun: dict) -> dict:
@@ -134,7 +137,8 @@ def _result(job: Job, outcome: Outcome, meter: cost.Meter, begun: dict) -> dict:
         "distances": outcome.distances,
         "outcome": dict(outcome.told),
     }
-    return rounded({k: v for k, v in result.items() if v is not None and v != {}})
+    exact = {"config": result.pop("config")}  # what was asked for; the rest was measured
+    return exact | rounded({k: v for k, v in result.items() if v is not None and v != {}})
 
 
 def _costs(job: Job, outcome: Outcome, meter: cost.Meter, alone: bool) -> dict:

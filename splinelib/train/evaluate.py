@@ -1,11 +1,9 @@
 """How many images a network classifies right."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import nn
 
+from splinelib.ops import evaluating
 from splinelib.train.distributed import Team
 from splinelib.train.speed import Speed
 from splinelib.train.step import Measure
@@ -62,18 +60,6 @@ def tally(net: nn.Module, source: object, measure: Measure, team: Team, *, check
             if len(y):
                 sums += measure(net, x, y)[1]
     return team.total(sums)[1].item() / source.images
-
-
-@contextmanager
-def evaluating(net: nn.Module) -> Iterator[None]:
-    """Put a network into evaluation mode, and each of its modules back into its own mode after."""
-    modes = {module: module.training for module in net.modules()}
-    net.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def check_batch(net: nn.Module, x: torch.Tensor, y: torch.Tensor, source: object) -> None:
