@@ -19,7 +19,7 @@ from splinelib.experiments.claims import claim
 from splinelib.experiments.cli import main
 from splinelib.experiments.images import Images, images
 from splinelib.experiments.queue import Queue, environment
-from splinelib.experiments.run import shares_right
+from splinelib.experiments.run import _started, shares_right
 from splinelib.experiments.starts import adversarial
 from splinelib.train import Recipe
 
@@ -444,3 +444,17 @@ def test_a_run_on_a_gpu(tmp_path):
     assert result["device"]["type"] == "cuda"
     assert result["peak_memory"] > 0
     assert os.path.getsize(result["file"]) < 200_000
+
+
+def test_a_config_is_recorded_to_the_last_digit(tmp_path):
+    recipe = Recipe(epochs=1, batch=64, lr=0.123456789, drops=())
+    exact = dataclasses.replace(BRIEF, name="test/mlp/digits/exact", recipe=recipe)
+    result = record.read(run(exact, out=tmp_path))
+    assert result["config"]["recipe"]["lr"] == 0.123456789
+
+
+def test_a_note_of_the_start_that_was_cut_short_is_written_anew(tmp_path):
+    (tmp_path / "started").write_text("2026-")
+    first = _started(tmp_path)
+    assert len(first) == 20
+    assert _started(tmp_path) == first

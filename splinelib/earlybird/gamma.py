@@ -36,8 +36,8 @@ def mask_codes(net: nn.Module, fraction: float) -> Codes:
     The mask distance of You et al. (2020) is the share of channels that differ, so with all
     channels alike: ``weight="element"``. Its rule, ``MASK_DISTANCE``, asks that each of the last
     four epochs is near the current one. Their code accepts a distance equal to 0.1, ours does not;
-    and it removes one channel more, since it keeps those above the scale that is number
-    ``int(n fraction)`` from 0 in ascending order. It needs the fraction beforehand and can tell
+    and of n channels it removes ``int(n fraction) + 1``, those up to that number in ascending
+    order, one more than ours unless ours rounds up. It needs the fraction beforehand and can tell
     nothing of the partition; contrast :func:`splinelib.earlybird.codes`. Taught in
     *Drawing the ticket*.
 

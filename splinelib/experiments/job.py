@@ -1,6 +1,6 @@
 """One run in progress: what a method gets, and what it gives back."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -125,6 +125,8 @@ class Job:
         watch: Iterable = (),
         until: object | None = None,
         first_epoch: int = 0,
+        micro_batch: int | None = None,
+        on_epoch: Callable[[nn.Module, dict], object] | None = None,
     ) -> Run:
         """Train a copy of a network under a label of its own, and book what it cost.
 
@@ -136,7 +138,7 @@ class Job:
             Names the checkpoint and the rows of the ledger.
         recipe, source : optional
             Default: the config's recipe and the training images.
-        watch, until, first_epoch
+        watch, until, first_epoch, micro_batch, on_epoch
             As for :func:`splinelib.train.train`.
 
         Returns
@@ -153,6 +155,8 @@ class Job:
             watch=watch,
             until=until,
             first_epoch=first_epoch,
+            micro_batch=micro_batch,
+            on_epoch=on_epoch,
             speed=self.speed,
             checkpoint=self.folder / f"{label}.pt",
             save_every=self.save_every,
