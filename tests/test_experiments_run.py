@@ -14,8 +14,18 @@ import torch
 from torch import nn
 
 from splinelib import cost, data, experiments, train
-from splinelib.experiments import METHODS, Experiment, Outcome, get, methods, queue, record, run
-from splinelib.experiments.claims import claim
+from splinelib.experiments import (
+    METHODS,
+    Experiment,
+    Outcome,
+    get,
+    methods,
+    places,
+    queue,
+    record,
+    run,
+)
+from splinelib.experiments.claims import claim, done, taken
 from splinelib.experiments.cli import main
 from splinelib.experiments.images import Images, images
 from splinelib.experiments.queue import Queue, environment
@@ -458,3 +468,30 @@ def test_a_note_of_the_start_that_was_cut_short_is_written_anew(tmp_path):
     first = _started(tmp_path)
     assert len(first) == 20
     assert _started(tmp_path) == first
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, True])
+def test_seeds_are_whole_numbers_from_zero_on(tmp_path, seed):
+    with pytest.raises(ValueError, match="whole number from 0 on"):
+        run(BRIEF, seed, out=tmp_path)
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_told_in_one_line(tmp_path, capsys, device):
+    assert main(["run", BRIEF.name, "--device", device, "--out", str(tmp_path), "--quiet"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_installed_package_counts_what_it_brings_and_what_was_made_with_it(
+    tmp_path, monkeypatch
+):
+    package = tmp_path / "site" / "splinelib"
+    monkeypatch.setattr(places, "PACKAGE", package)
+    monkeypatch.delenv("SPLINELIB_RESULTS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    mine, brought = Path("results").absolute(), package / "results"
+    run(BRIEF, 1, out=brought)
+    run(BRIEF, 3)
+    assert [r["seed"] for r in experiments.results(BRIEF.name)] == [1, 3]
+    assert done(BRIEF, mine) == [1, 3]
+    assert taken(BRIEF, tmp_path / "elsewhere") == set()

@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 
 from splinelib.experiments.config import Experiment
+from splinelib.experiments.places import folders
 from splinelib.experiments.record import read
 
 
@@ -31,8 +32,7 @@ def done(experiment: Experiment, out: Path) -> list[int]:
     ValueError
         A result that is damaged.
     """
-    place = out.joinpath(*experiment.name.split("/"))
-    found = (read(path) for path in place.glob("seed*.json"))
+    found = (read(path) for path in _files(experiment, out))
     return sorted(
         {r["seed"] for r in found if Experiment.from_json(r["config"]).key == experiment.key}
     )
@@ -40,9 +40,14 @@ def done(experiment: Experiment, out: Path) -> list[int]:
 
 def taken(experiment: Experiment, out: Path) -> set[int]:
     """The seeds that have a file, of whatever config."""
-    place = out.joinpath(*experiment.name.split("/"))
-    names = (re.fullmatch(r"seed(\d+)(-\d+)?\.json", path.name) for path in place.glob("seed*"))
+    names = (re.fullmatch(r"seed(\d+)(-\d+)?\.json", p.name) for p in _files(experiment, out))
     return {int(name[1]) for name in names if name}
+
+
+def _files(experiment: Experiment, out: Path) -> list[Path]:
+    """The results of an experiment: made here, or brought by an installed package."""
+    places = (folder.joinpath(*experiment.name.split("/")) for folder in folders(out))
+    return [path for place in places for path in place.glob("seed*.json")]
 
 
 @contextmanager

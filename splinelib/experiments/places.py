@@ -41,6 +41,17 @@ def out_folder(folder: str | os.PathLike | None = None) -> Path:
     return own if own.is_dir() else Path("results").absolute()
 
 
+def folders(out: str | os.PathLike | None = None) -> list[Path]:
+    """All folders that results are read from if new ones are written to ``out``.
+
+    By default also those that an installed package brings, beside the ones made with it.
+    """
+    own = out_folder(out)
+    if os.environ.get("SPLINELIB_RESULTS") or own != out_folder():
+        return [own]
+    return list(dict.fromkeys([own, results_folder()]))
+
+
 def work_folder(folder: str | os.PathLike | None, out: Path) -> Path:
     """The folder for checkpoints and locks, hidden from git; default: ``.work`` beside results."""
     work = Path(folder) if folder else out / ".work"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from splinelib.experiments.packing import unpack, unpack_pairs
-from splinelib.experiments.places import results_folder
+from splinelib.experiments.places import folders
 from splinelib.experiments.record import read
 
 
@@ -21,7 +21,7 @@ def results(pattern: str = "*", folder: str | os.PathLike | None = None) -> list
     pattern : str
         Name of an experiment, in which ``*`` stands for anything: ``"vgg16/*/dense"``.
     folder : path, optional
-        Default: see :func:`splinelib.experiments.results_folder`.
+        Default: that of your own runs, and :func:`splinelib.experiments.results_folder`.
 
     Returns
     -------
@@ -43,8 +43,7 @@ def results(pattern: str = "*", folder: str | os.PathLike | None = None) -> list
     >>> results("no/such/experiment")
     []
     """
-    folder = results_folder(folder)
-    found = [read(path) for path in _files(pattern, folder)]
+    found = [read(path) for place in folders(folder) for path in _files(pattern, place)]
     return sorted(found, key=lambda r: (r["name"], r["seed"], r["file"]))
 
 

@@ -75,6 +75,7 @@ def run(
     *Drawing the ticket*.
     """
     do = method(experiment)  # before any data are loaded
+    _check(seed, device)
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 and seed is None:
         raise ValueError("several processes cannot agree on a seed by themselves: give --seed")
     out = out_folder(out)
@@ -99,6 +100,17 @@ def _job(experiment, seed, work, device, root, places, download, progress, save_
     folder = work.joinpath(*experiment.name.split("/"), f"seed{seed}-{experiment.key}")
     folder.mkdir(parents=True, exist_ok=True)
     return Job(experiment, seed, found, device, folder, cost.Ledger(), progress, save_every)
+
+
+def _check(seed: int | None, device: object) -> None:
+    """Raise unless a seed is a whole number from 0 on, and the device is there."""
+    if seed is not None and (type(seed) is not int or seed < 0):
+        raise ValueError(f"seed is {seed!r}; give a whole number from 0 on")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise ValueError(f"no device {device!r} here ({reason}): try cpu or cuda") from error
 
 
 def _started(folder: Path) -> str:
