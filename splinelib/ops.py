@@ -147,7 +147,7 @@ def unwrapped(net: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def evaluating(net: nn.Module) -> Iterator[None]:
+def eval_mode(net: nn.Module) -> Iterator[None]:
     """Put a network into evaluation mode, and each of its modules back into its own mode after.
 
     Flags are set one by one: a ``train`` of the network's own might do more than that.

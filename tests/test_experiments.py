@@ -17,7 +17,7 @@ from splinelib.experiments.queue import seconds
 from splinelib.experiments.registry import matching
 from splinelib.experiments.show import ours, show
 from splinelib.experiments.sources import MissingDataError, load
-from splinelib.experiments.watching import RULES, Named, watchers
+from splinelib.experiments.watching import RULES, watchers
 from splinelib.experiments.watching import distances as section
 from splinelib.train import Recipe
 
@@ -252,7 +252,7 @@ def trained(epochs=6):
         with torch.no_grad():
             net[0].weight += 0.4 * 0.5**t * torch.sin(torch.arange(36.0)).view(4, 1, 3, 3)
             net[1].weight += 0.1 * torch.cos(t + torch.arange(4.0))
-        for one in (*watched, oracle):
+        for one in (*watched.values(), oracle):
             one.update(net)
     return watched, oracle
 
@@ -262,10 +262,10 @@ def test_recorded_distances_are_those_of_the_detector():
     result = {"name": "a/b/c", "seed": 0, "distances": section(watched)}
     found = experiments.distance_matrix(result, "held-out")
     assert torch.allclose(found, matrix(oracle.history), atol=5.1e-5)
-    assert [one.name for one in watched] == ["detector", "held-out", "test", "canvas", "mask-50"]
+    assert list(watched) == ["detector", "held-out", "test", "canvas", "mask-50"]
     layers, moved = experiments.layer_distances(result)
-    assert layers == watched[0].bird.history[-1].layers
-    assert torch.allclose(moved, torch.stack(watched[0].bird.distances), atol=5.1e-5)
+    assert layers == watched["detector"].history[-1].layers
+    assert torch.allclose(moved, torch.stack(watched["detector"].distances), atol=5.1e-5)
     history = oracle.history
     by_hand = [distances(a, b) for a, b in zip(history, history[1:], strict=False)]
     assert torch.allclose(found.diagonal(1), torch.stack(by_hand).mean(1), atol=5.1e-5)
@@ -282,7 +282,7 @@ def test_recorded_firing_epochs_are_those_of_the_matrices():
             weight = "element" if probe == "mask-50" else "layer"
             again = first_fire(experiments.distance_matrix(result, probe), RULES[rule])
             assert experiments.fired(result, probe, rule, weight) == again
-    assert experiments.fired(result, "detector", "algorithm-1") == watched[0].bird.fired
+    assert experiments.fired(result, "detector", "algorithm-1") == watched["detector"].fired
     with pytest.raises(ValueError, match=r"a/b/c, seed 0, does not say when .*'mask-distance'"):
         experiments.fired(result, "test", "mask-distance")
     with pytest.raises(ValueError, match="recorded no matrix of 'random'; there is held-out"):
@@ -296,12 +296,12 @@ def test_watchers_go_on_from_their_state():
         ("held-out",),
         features=64,
     )
-    for old, new in zip(watched, fresh, strict=False):
-        assert isinstance(new, Named)
-        new.load_state_dict(old.state_dict())
-        assert new.latest == old.latest
-    assert watchers({}, (), 64) == []
-    assert section([]) is None
+    assert list(fresh) == ["detector", "held-out"]
+    for name, new in fresh.items():
+        new.load_state_dict(watched[name].state_dict())
+        assert new.latest == watched[name].latest
+    assert watchers({}, (), 64) == {}
+    assert section({}) is None
 
 
 # Images

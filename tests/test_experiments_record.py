@@ -279,7 +279,7 @@ def test_a_seed_of_another_process_is_left_alone_until_that_is_killed(tmp_path):
     script = (
         "import fcntl, sys, time\n"
         "file = open(sys.argv[1], 'a+b')\n"
-        "fcntl.flock(file.fileno(), fcntl.LOCK_EX)\n"
+        "fcntl.lockf(file.fileno(), fcntl.LOCK_EX)\n"
         "print('held', flush=True)\n"
         "time.sleep(60)\n"
     )
@@ -345,7 +345,7 @@ def test_results_are_sorted_and_filtered_by_name(tmp_path):
 
 def test_columns_of_the_log(tmp_path):
     result = made(epochs=3)
-    assert experiments.column(result, "loss").tolist() == pytest.approx([1, 1 / 2, 1 / 3])
+    assert experiments.column(result, "loss").tolist() == [1, 1 / 2, 1 / 3]
     del result["log"][1]["test_accuracy"]
     assert experiments.column(result, "test_accuracy").isnan().tolist() == [False, True, False]
     for row, number in zip(result["log"], (0, 0, 1), strict=True):

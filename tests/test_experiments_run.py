@@ -29,7 +29,7 @@ from splinelib.experiments.claims import claim, done, taken
 from splinelib.experiments.cli import main
 from splinelib.experiments.images import Images, images
 from splinelib.experiments.queue import Queue, environment
-from splinelib.experiments.run import _started, shares_right
+from splinelib.experiments.run import _started, _told, shares_right
 from splinelib.experiments.starts import adversarial
 from splinelib.train import Recipe
 
@@ -350,7 +350,9 @@ def test_a_queue_stops_a_real_run_and_the_next_ends_it(tmp_path, capsys):
     assert main(["run", QUICK.name, *folders]) == 0
     (result,) = experiments.results("*", tmp_path)
     assert result["seed"] == 0
-    assert result["log"][: len(begun["log"])] == [record.rounded(dict(row)) for row in begun["log"]]
+    assert result["log"][: len(begun["log"])] == [
+        record.rounded(_told(row)) for row in begun["log"]
+    ]
 
 
 def test_ctrl_c_ends_a_queue_and_its_runs(tmp_path):

@@ -364,8 +364,19 @@ class NaN(Breaking):
 
 def test_a_folder_without_locks_is_told(tmp_path, monkeypatch):
     def refuse(number):
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+        raise lock.NoLocksError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(lock, "_lock", refuse)
     with pytest.warns(RuntimeWarning, match="cannot lock files"):
         train(convnet(), source(), SHORT, checkpoint=tmp_path / "run.pt")
+
+
+def test_two_runs_in_one_process_do_not_share_a_checkpoint(tmp_path):
+    path = tmp_path / "run.pt"
+
+    def again(net, row):
+        train(net, source(), SHORT, checkpoint=path)
+
+    with pytest.raises(ValueError, match="another run in this one"):
+        train(convnet(), source(), SHORT, checkpoint=path, on_epoch=again)
+    train(convnet(), source(), SHORT, checkpoint=path)  # the lock is open again

@@ -27,9 +27,8 @@ def mnist(
         10,000. Name it so wherever you report a number: ``len(y)`` tells.
     root : path, optional
         Folder with the ``.gz`` files, one with a folder ``mnist`` of them, or torchvision's root
-        above them. Default: the environment
-        variable ``SPLINELIB_DATA``, else the first folder ``shared/data/mnist`` beside or above the
-        repository.
+        above them. Default: the environment variable ``SPLINELIB_DATA``, else the first folder
+        ``shared/data/mnist`` beside or above the repository.
     download : bool
         Let torchvision download the files to ``root`` first (about 12 MB, once).
 

@@ -133,11 +133,15 @@ def _folder(name: str, root) -> Sets:
             "cifar10, cifar100, mnist, digits, colour; for files elsewhere: folder(path); for "
             "ImageNet, which fits no memory: Stream(root, 'train')"
         )
-    sets = folder(found[0], name=name)
-    if name.startswith(("cifar10-", "cifar100-")):
-        mean, std = CIFAR
-        sets = tuple(replace(images, mean=mean, std=std) for images in sets)
-    return sets
+    return normalised_by_name(name, folder(found[0], name=name))
+
+
+def normalised_by_name(name: str, sets: Sets) -> Sets:
+    """Give sets that stand in for CIFAR, such as "cifar10-jpeg75", its mean and std."""
+    if not name.startswith(("cifar10-", "cifar100-")):
+        return sets
+    train, test = (replace(images, mean=CIFAR[0], std=CIFAR[1]) for images in sets)
+    return train, test
 
 
 def _named(place: Path, name: str) -> list[Path]:

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from splinelib.earlybird.bits import pack
 from splinelib.earlybird.snapshots import Sample
-from splinelib.ops import evaluating
+from splinelib.ops import eval_mode
 
 Modules = Mapping[str, nn.Module]
 KINKED = {"relu", "leaky_relu", "prelu", "rrelu", "abs", "absolute"}  # at zero alone
@@ -150,7 +150,7 @@ def quiet(modules: Modules, x: Tensor) -> Iterator[None]:
         stack.enter_context(torch.autocast(x.device.type, enabled=False))
         if "torch._dynamo" in sys.modules:  # something may be compiled, and hide its calls
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        stack.enter_context(evaluating(modules[""]))
+        stack.enter_context(eval_mode(modules[""]))
         yield
 
 

@@ -26,6 +26,7 @@ LABELS = {
     "ns-ip": "NS-IP",
 }
 OPTIMIZERS = {"adam": "EB (Adam)", "adagrad": "EB (Adagrad)", "rmsprop": "EB (RMSprop)"}
+SLIMMED = ("ns", "ns-ip", "eb-train")  # methods that train with a penalty on BatchNorm's scales
 SLIMMING = {"vgg16": 1e-4, "preresnet101": 1e-5}  # of network slimming's public code
 WATCHED = ("held-out", "test", "random", "canvas", "mask-50")
 # So that 161 snapshots of a probe take some 30 MB: VGG-16 has 13 layers, PreResNet-101 100.
@@ -38,16 +39,20 @@ def ratios(network: str, data: str) -> tuple[float, ...]:
     return (0.1, 0.3, 0.5) if (network, data) == ("vgg16", "cifar100") else (0.3, 0.5, 0.7)
 
 
+def method_options(method: str, ratio: float) -> dict[str, object]:
+    """What the paper, or the public code of a method, fixes of its settings."""
+    if method in ("spline", "eb-spline"):
+        return {"ratio": ratio, "scope": "global", "reduce": "pca", "rho": 0.05}
+    return {"ratio": ratio, **({"scope": "global"} if method in SLIMMED else {})}
+
+
 def pruned(
     network: str, data: str, method: str, ratio: float, *cells: str, tag: str = "", **changes
 ) -> Experiment:
     """Make the config of one method at one ratio on CIFAR."""
-    options = {"ratio": ratio, **changes.pop("options", {})}
-    if method in ("spline", "eb-spline"):
-        options = {"scope": "global", "reduce": "pca", "rho": 0.05, **options}
+    options = method_options(method, ratio) | changes.pop("options", {})
     recipe = changes.pop("recipe", CIFAR)
-    if method in ("ns", "ns-ip", "eb-train"):
-        options = {"scope": "global", **options}
+    if method in SLIMMED:
         recipe = replace(recipe, slimming=SLIMMING[network.removesuffix("-leaky")])
     name = "-".join(part for part in (method, tag, f"{100 * ratio:g}") if part)
     return Experiment(

@@ -1,7 +1,5 @@
 """Which seed a run takes: the lowest that has no result and that nobody is working on."""
 
-import errno
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +9,7 @@ from pathlib import Path
 from splinelib.experiments.config import Experiment
 from splinelib.experiments.places import folders
 from splinelib.experiments.record import read
+from splinelib.train.lock import held
 
 
 def done(experiment: Experiment, out: Path) -> list[int]:
@@ -70,20 +69,16 @@ def claim(experiment: Experiment, out: Path, work: Path, seed: int | None = None
     Raises
     ------
     ValueError
-        The given seed is being run now, or the file system of ``work`` has no locks.
-
-    Notes
-    -----
-    The lock is the system's own (``flock``): it ends with the process, however that ends, so a lock
-    file that was left behind holds nothing.
+        The given seed is being run now.
+    OSError
+        The file system of ``work`` has no locks; give it a folder on a local disk.
     """
     place = work.joinpath(*experiment.name.split("/"))
-    place.mkdir(parents=True, exist_ok=True)
     for number in count() if seed is None else [seed]:
         if seed is None and number in taken(experiment, out):
             continue
-        with open(place / f"seed{number}.lock", "a+b") as file:
-            if not _locked(file.fileno(), place):
+        with held(place / f"seed{number}.lock") as free:
+            if not free:
                 continue
             # Someone may have finished this seed between the look and the lock.
             if seed is None and number in taken(experiment, out):
@@ -93,24 +88,3 @@ def claim(experiment: Experiment, out: Path, work: Path, seed: int | None = None
     raise ValueError(
         f"{experiment.name}, seed {seed}, is being run now: wait, or take another seed"
     )
-
-
-def _locked(number: int, place: Path) -> bool:
-    """Lock an open file; False if another process holds it."""
-    try:
-        if os.name == "posix":
-            import fcntl
-
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        else:
-            import msvcrt
-
-            msvcrt.locking(number, msvcrt.LK_NBLCK, 1)
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
-            return False
-        raise ValueError(
-            f"{place} lies on a file system without locks ({error.strerror}): give --work a local "
-            "folder"
-        ) from error
-    return True

@@ -122,7 +122,7 @@ class Job:
         *,
         recipe: Recipe | None = None,
         source: object | None = None,
-        watch: Iterable = (),
+        watch: Iterable | Mapping[str, object] = (),
         until: object | None = None,
         first_epoch: int = 0,
         micro_batch: int | None = None,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from splinelib.experiments.catalogue import LABELS
+from splinelib.experiments.catalogue import LABELS, SLIMMED, method_options
 from splinelib.experiments.config import Experiment
 from splinelib.experiments.paper import cell
 from splinelib.train import IMAGENET
@@ -40,14 +40,12 @@ def imagenet() -> Iterator[Experiment]:
 def _large(network: str, data: str, method: str, ratio: float, *cells: str, importance: int):
     """One config on ImageNet or Tiny-ImageNet."""
     tiny = data == "tiny-imagenet"
-    options = {} if method == "dense" else {"ratio": ratio}
-    if method == "eb-spline":
-        options |= {"scope": "global", "reduce": "pca", "rho": 0.05}
+    options = {} if method == "dense" else method_options(method, ratio)
     return Experiment(
         f"{network}/{data}/{method}" + (f"-{100 * ratio:g}" if ratio else ""),
         network,
         data,
-        replace(IMAGENET, slimming=1e-5) if method == "ns" else IMAGENET,
+        replace(IMAGENET, slimming=1e-5) if method in SLIMMED else IMAGENET,
         network_options={"small": True} if tiny else {},
         method=method,
         method_options=options,

@@ -88,7 +88,8 @@ def column(result: Mapping, name: str, run: int | None = None) -> Tensor:
         runs = sorted({row.get("run", 0) for row in rows})
         rows = [row for row in rows if row.get("run", 0) == runs[run]]
     values = (row.get(name) for row in rows)
-    return torch.tensor([float("nan") if v is None else float(v) for v in values]).double()
+    numbers = [float("nan") if v is None else float(v) for v in values]
+    return torch.tensor(numbers, dtype=torch.float64)
 
 
 def distance_matrix(result: Mapping, probe: str = "held-out") -> Tensor:

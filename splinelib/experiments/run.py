@@ -187,9 +187,23 @@ def shares_right(net: nn.Module, source) -> tuple[float, float | None]:
 
 
 def _log(outcome: Outcome) -> list[dict]:
-    """The lines of all trainings one after another; each says which, if there are several."""
+    """The lines of all trainings one after another; each says which, if there are several.
+
+    Of what watchers tell, under their names, only the distance is kept: the rest stands elsewhere.
+    """
     lines = []
     for number, part in enumerate(outcome.runs):
         named = {"run": number} if len(outcome.runs) > 1 else {}
-        lines += [named | {k: v for k, v in row.items() if v is not None} for row in part.log]
+        lines += [named | _told(row) for row in part.log]
     return lines
+
+
+def _told(row: dict) -> dict:
+    """One line, without what an epoch does not have."""
+    told = {}
+    for name, value in row.items():
+        if isinstance(value, dict):
+            name, value = f"distance {name}", value["distance"]
+        if value is not None:
+            told[name] = value
+    return told

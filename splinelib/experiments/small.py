@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+from splinelib.experiments.catalogue import SLIMMED, WATCHED, method_options
 from splinelib.experiments.config import Experiment
 from splinelib.train import CIFAR, Recipe
 
@@ -10,7 +11,6 @@ METHODS = (
     "ns", "ns-ip", "spline", "eb-spline", "eb-train", "lt", "snip", "grasp", "synflow", "rigl",
     "thinet", "sfp", "legr", "gal", "gdp", "c-sgd", "metapruning", "random", "l1",
 )  # fmt: skip
-WATCHED = ("held-out", "test", "random", "canvas", "mask-50")
 DIGITS = {
     "network": "convnet",
     "data": "digits",
@@ -48,8 +48,9 @@ def small() -> Iterator[Experiment]:
     start = {"start": "adversarial", "start_options": {"epochs": 120, "batch": 64, "lr": 0.1}}
     yield digits("dense-adversarial", probes=WATCHED, **start)
     for method in METHODS:
-        recipe = replace(RECIPE, slimming=1e-3) if method in ("ns", "ns-ip", "eb-train") else RECIPE
-        yield digits(f"{method}-50", recipe, method=method, method_options={"ratio": 0.5})
+        recipe = replace(RECIPE, slimming=1e-3) if method in SLIMMED else RECIPE
+        options = method_options(method, 0.5)
+        yield digits(f"{method}-50", recipe, method=method, method_options=options)
     yield from narrow()
 
 

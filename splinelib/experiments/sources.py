@@ -2,10 +2,9 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from splinelib import data
-from splinelib.data.official import CIFAR
+from splinelib.data.official import normalised_by_name
 
 OFFICIAL = ("cifar10", "cifar100", "mnist", "digits", "colour")
 STAND_INS = {
@@ -61,14 +60,12 @@ def load(
     paths = list((places or {}).get(name, ()))
     try:
         if paths and name not in OFFICIAL:
-            train, test = data.folder(*paths, name=name)
+            train, test = normalised_by_name(name, data.folder(*paths, name=name))
         else:
             known = STAND_INS.get(name) if name == "mnist-t10k" else name
             train, test = data.load(known, paths[0] if paths else root, download=download)
     except (ValueError, OSError) as error:
         raise MissingDataError(f"{error}. {advice(name)}") from error
-    if name.startswith(("cifar10-", "cifar100-")):
-        train, test = (replace(part, mean=CIFAR[0], std=CIFAR[1]) for part in (train, test))
     if train.name != name:
         raise MissingDataError(
             f"{name!r} is not at hand, only {train.name!r}. Run the experiment under that name "

@@ -3,7 +3,7 @@
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from splinelib.earlybird import (
     ALGORITHM_1,
@@ -22,38 +22,9 @@ DETECTOR = "detector"  # the tool as anyone would use it: held-out images, 2048 
 RULES = {"algorithm-1": ALGORITHM_1, "public-code": PUBLIC_CODE, "mask-distance": MASK_DISTANCE}
 
 
-class Named:
-    """A detector whose column in the log says what it watches.
-
-    Parameters
-    ----------
-    name : str
-        Name of the probe.
-    bird : EarlyBird
-    """
-
-    def __init__(self, name: str, bird: EarlyBird) -> None:
-        self.name, self.bird = name, bird
-
-    def update(self, net: nn.Module) -> bool:
-        """Take a snapshot of the network."""
-        return self.bird.update(net)
-
-    @property
-    def latest(self) -> dict:
-        """The distance between the last two snapshots."""
-        return {f"distance {self.name}": self.bird.latest["distance"]}
-
-    def state_dict(self) -> dict:
-        """The detector's state."""
-        return self.bird.state_dict()
-
-    def load_state_dict(self, state: dict) -> None:
-        """Go on from a state."""
-        self.bird.load_state_dict(state)
-
-
-def watchers(probes: dict[str, Tensor], names: tuple[str, ...], features: int) -> list[Named]:
+def watchers(
+    probes: dict[str, Tensor], names: tuple[str, ...], features: int
+) -> dict[str, EarlyBird]:
     """Make the detectors of a dense run.
 
     Parameters
@@ -67,12 +38,12 @@ def watchers(probes: dict[str, Tensor], names: tuple[str, ...], features: int) -
 
     Returns
     -------
-    list of Named
+    dict of str to EarlyBird
         The tool itself, and one for each name that keeps all its snapshots.
     """
     if not names:
-        return []
-    made = [Named(DETECTOR, EarlyBird(probes["held-out"]))] if "held-out" in probes else []
+        return {}
+    made = {DETECTOR: EarlyBird(probes["held-out"])} if "held-out" in probes else {}
     for name in names:
         kept = {"keep": "all", "features": features}
         if name.startswith("mask-"):
@@ -82,16 +53,16 @@ def watchers(probes: dict[str, Tensor], names: tuple[str, ...], features: int) -
             snapshot = partial(codes, x=probes[name], at="batchnorm", features=features)
         else:
             snapshot = probes[name]
-        made.append(Named(name, EarlyBird(snapshot, **kept)))
+        made[name] = EarlyBird(snapshot, **kept)
     return made
 
 
-def distances(watched: list[Named]) -> dict | None:
+def distances(watched: dict[str, EarlyBird]) -> dict | None:
     """The section "distances" of a result.
 
     Parameters
     ----------
-    watched : list of Named
+    watched : dict of str to EarlyBird
         After the run.
 
     Returns
@@ -104,25 +75,25 @@ def distances(watched: list[Named]) -> dict | None:
     if not watched:
         return None
     probes, fired = {}, []
-    for one in watched:
-        bird, last = one.bird, one.bird.history[-1]
+    for name, bird in watched.items():
+        last = bird.history[-1]
         about = {"inputs": last.count, "features": last.features, "weight": bird.weight}
-        if one.name == DETECTOR:
+        if name == DETECTOR:
             about |= _consecutive(bird, last)
-            fired.append(_fired(one.name, "algorithm-1", bird.weight, bird.fired))
+            fired.append(_fired(name, "algorithm-1", bird.weight, bird.fired))
         else:
             of_layers = layer_matrices(bird.history)
             matrix = mean(of_layers, last.widths, bird.weight)
             about |= {"rows": len(matrix), "matrix": pack_pairs(matrix)}
-            fired += _firings(one.name, of_layers, last.widths)
-        probes[one.name] = about
+            fired += _firings(name, of_layers, last.widths)
+        probes[name] = about
     return {"unit": UNIT, "probes": probes, "fired": fired}
 
 
-def inputs(watched: list[Named]) -> int:
+def inputs(watched: dict[str, EarlyBird]) -> int:
     """Images that go through the network at each update; masks need none."""
-    counts = (one.bird.history[-1].count for one in watched if not one.name.startswith("mask-"))
-    return sum(counts)
+    seen = (bird for name, bird in watched.items() if not name.startswith("mask-"))
+    return sum(bird.history[-1].count for bird in seen)
 
 
 def _consecutive(bird: EarlyBird, last) -> dict:

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from splinelib.ops import evaluating
+from splinelib.ops import eval_mode
 from splinelib.train.distributed import Team
 from splinelib.train.speed import Speed
 from splinelib.train.step import Measure
@@ -45,7 +45,7 @@ def accuracy(net: nn.Module, source: object, *, speed: Speed | None = None) -> f
     """
     plan = (speed or Speed(precision="fp32", compile=False)).resolve(net)
     measure = Measure(plan, source.batch)
-    with evaluating(net):
+    with eval_mode(net):
         return tally(net, source, measure, Team(), check=True)
 
 
@@ -71,7 +71,7 @@ def check_batch(net: nn.Module, x: torch.Tensor, y: torch.Tensor, source: object
             f"{weight.device}: move one of them (images.to(device), net.to(device)), and give the "
             "source the network's dtype"
         )
-    with evaluating(net), torch.no_grad():
+    with eval_mode(net), torch.no_grad():
         try:
             out = net(x[:1])
         except RuntimeError as error:
