@@ -9,7 +9,18 @@ import torch.nn.functional as F
 from torch import nn
 from training import SHORT, Counter, convnet, gap, images, source
 
-from splinelib.train import CIFAR, IMAGENET, Recipe, accuracy, corrupted, learning_rate, train
+from splinelib.train import (
+    CIFAR,
+    IMAGENET,
+    Recipe,
+    StepHook,
+    accuracy,
+    corrupted,
+    learning_rate,
+    load,
+    train,
+    trainer,
+)  # fmt: skip
 from splinelib.train.recipe import KINDS
 from splinelib.train.step import measure
 
@@ -312,3 +323,58 @@ def test_slimming_passes_over_a_batchnorm_that_is_not_used():
     net.spare.norm = nn.BatchNorm2d(3, dtype=torch.float64)
     net.spare.forward = lambda x: x
     train(net, source(), replace(SHORT, epochs=1, slimming=0.1))
+
+
+class Freezing(StepHook):
+    """Holds the first filter, and counts its calls."""
+
+    def __init__(self):
+        self.before, self.after, self.seen = [], [], []
+
+    def before_step(self, net, step):
+        self.before.append(step)
+        self.seen.append(net[0].weight.grad.abs().sum().item())
+        net[0].weight.grad[0] = 0
+
+    def after_step(self, net, step):
+        self.after.append(step)
+        net[0].bias[1] = 7.0
+
+    def state_dict(self):
+        return {"before": self.before, "after": self.after}
+
+    def load_state_dict(self, state):
+        self.before, self.after = state["before"], state["after"]
+
+
+def test_a_hook_acts_on_gradients_before_and_on_weights_after_each_step():
+    net, hook = convnet(norm=False), Freezing()
+    recipe = replace(SHORT, weight_decay=0)
+    run = train(net, source(), recipe, hook=hook, first_epoch=1)
+    assert hook.before == hook.after == list(range(3, 9))  # 3 steps an epoch, from the second on
+    assert all(size > 0 for size in hook.seen)
+    assert torch.equal(run.net[0].weight[0], net[0].weight[0])
+    assert not torch.equal(run.net[0].weight[1], net[0].weight[1])
+    assert run.net[0].bias[1] == 7.0
+
+
+def test_a_hook_is_part_of_a_run_and_goes_on_with_it(tmp_path):
+    path = tmp_path / "run.pt"
+    whole, parts = Freezing(), Freezing()
+    train(convnet(norm=False), source(), SHORT, hook=whole)
+    stop = Counter(yes_at=3)
+    train(convnet(norm=False), source(), SHORT, hook=Freezing(), checkpoint=path, until=stop)
+    assert load(path)["hook"]["before"] == whole.before[:6]
+    with pytest.raises(ValueError, match="hook is None, in the checkpoint 'Freezing'"):
+        train(convnet(norm=False), source(), SHORT, checkpoint=path, until=Counter(yes_at=3))
+    run = train(
+        convnet(norm=False), source(), SHORT, hook=parts, checkpoint=path, until=Counter(yes_at=3)
+    )
+    assert run.stopped
+    assert parts.before == whole.before[:6]
+
+
+def test_a_trainer_fixes_what_trainings_have_in_common():
+    fit = trainer(source(), SHORT, first_epoch=1)
+    assert gap(fit(convnet(), "any").net, train(convnet(), source(), SHORT, first_epoch=1).net) == 0
+    assert fit(convnet(), first_epoch=2).epoch == 3

@@ -127,6 +127,7 @@ class Job:
         first_epoch: int = 0,
         micro_batch: int | None = None,
         on_epoch: Callable[[nn.Module, dict], object] | None = None,
+        hook: train.StepHook | None = None,
     ) -> Run:
         """Train a copy of a network under a label of its own, and book what it cost.
 
@@ -138,7 +139,7 @@ class Job:
             Names the checkpoint and the rows of the ledger.
         recipe, source : optional
             Default: the config's recipe and the training images.
-        watch, until, first_epoch, micro_batch, on_epoch
+        watch, until, first_epoch, micro_batch, on_epoch, hook
             As for :func:`splinelib.train.train`.
 
         Returns
@@ -157,6 +158,7 @@ class Job:
             first_epoch=first_epoch,
             micro_batch=micro_batch,
             on_epoch=on_epoch,
+            hook=hook,
             speed=self.speed,
             checkpoint=self.folder / f"{label}.pt",
             save_every=self.save_every,

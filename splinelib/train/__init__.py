@@ -1,17 +1,18 @@
 """The training engine: recipes, speed, checkpoints, several processes.
 
 Read them in this order: ``recipe`` says what is done and ``speed`` how it is made fast; ``step`` is
-one step, ``session`` a run in progress (with its ``clock`` and those who are ``watching``), and
-``loop`` goes through its epochs; ``keeper`` says when it is saved, ``checkpoint`` and ``lock`` how;
-``distributed`` spreads it over processes, ``evaluate`` counts what is right; ``adversarial`` makes
-images to start badly from.
+one step, and ``hook`` what a method may do around it; ``session`` is a run in progress (with its
+``clock`` and those who are ``watching``), and ``loop`` goes through its epochs; ``keeper`` says
+when it is saved, ``checkpoint`` and ``lock`` how; ``distributed`` spreads it over processes,
+``evaluate`` counts what is right; ``adversarial`` makes images to start badly from.
 """
 
 from splinelib.train.adversarial import corrupted
 from splinelib.train.checkpoint import load, save
 from splinelib.train.distributed import own_device
 from splinelib.train.evaluate import accuracy
-from splinelib.train.loop import Run, train
+from splinelib.train.hook import StepHook
+from splinelib.train.loop import Run, train, trainer
 from splinelib.train.recipe import CIFAR, IMAGENET, Recipe, learning_rate
 from splinelib.train.speed import Speed
 
@@ -21,6 +22,7 @@ __all__ = [
     "Recipe",
     "Run",
     "Speed",
+    "StepHook",
     "accuracy",
     "corrupted",
     "learning_rate",
@@ -28,4 +30,5 @@ __all__ = [
     "own_device",
     "save",
     "train",
+    "trainer",
 ]

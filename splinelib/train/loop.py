@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from splinelib.ops import copied
 from splinelib.train.distributed import join
+from splinelib.train.hook import StepHook
 from splinelib.train.keeper import Keeper, keeping
 from splinelib.train.recipe import CIFAR, Recipe
 from splinelib.train.session import Session
@@ -63,6 +64,7 @@ def train(
     save_every: float = 60.0,
     progress: bool = False,
     on_epoch: Callable[[nn.Module, dict], object] | None = None,
+    hook: StepHook | None = None,
 ) -> Run:
     """Train a copy of a network on images.
 
@@ -105,6 +107,9 @@ def train(
         Called as ``on_epoch(net, row)`` after each epoch with the copy, in evaluation mode, and its
         line of the log, before the checkpoint of that epoch: what it changes in the network is
         kept. It may be called again for an epoch whose end was not yet saved.
+    hook : StepHook, optional
+        Acts on gradients and weights around each step of the optimizer, see
+        :class:`splinelib.train.StepHook`.
 
     Returns
     -------
@@ -161,11 +166,47 @@ def train(
             watchers=Watchers(watch, until),
             first_epoch=first_epoch,
             micro_batch=micro_batch,
+            hook=hook,
         )
         with keeping(session, checkpoint, save_every) as keeper, plan.tuned():
             _epochs(session, keeper, on_epoch, progress and team.leads)
         net = net.to(memory_format=torch.contiguous_format) if plan.channels_last else net
     return Run(net.eval(), session.log, session.epoch, session.stopped, session.clock.run)
+
+
+def trainer(source: object, recipe: Recipe = CIFAR, **options) -> Callable[..., Run]:
+    """Fix what all trainings of a comparison have in common.
+
+    Parameters
+    ----------
+    source, recipe, **options
+        As for :func:`train`.
+
+    Returns
+    -------
+    callable
+        ``fit(net, label="", **changes) -> Run``, which calls :func:`train` with these settings and
+        the changes. The label is for callers that keep books; here it changes nothing. It is what
+        the methods of :mod:`splinelib.pruning` that train are given.
+
+    Notes
+    -----
+    Taught in *A tour of pruning methods*.
+
+    Examples
+    --------
+    >>> from splinelib import data, nets
+    >>> images, _ = data.load("digits")
+    >>> fit = trainer(data.Batches(images, batch=64), Recipe(epochs=2, batch=64))
+    >>> fit(nets.build("mlp", 10, in_shape=(1, 8, 8), hidden=[16])).epoch
+    2
+    """
+    settings = {"source": source, "recipe": recipe, **options}
+
+    def fit(net: nn.Module, label: str = "", **changes) -> Run:
+        return train(net, **{**settings, **changes})
+
+    return fit
 
 
 def _epochs(session: Session, keeper: Keeper, on_epoch, progress: bool) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from splinelib.data.steps import mixed_seed
 from splinelib.train.clock import Clock
 from splinelib.train.distributed import Team
 from splinelib.train.evaluate import check_batch, tally
+from splinelib.train.hook import StepHook
 from splinelib.train.recipe import Recipe, learning_rate, make_optimizer, restore_optimizer
 from splinelib.train.speed import Plan
 from splinelib.train.step import Measure, gradients, scales, update
@@ -33,6 +35,8 @@ class Session:
         They look at the network before the first epoch and after each one.
     first_epoch : int
     micro_batch : int or None
+    hook : StepHook or None
+        Acts before and after each step of the optimizer.
     """
 
     def __init__(
@@ -47,10 +51,13 @@ class Session:
         watchers: Watchers,
         first_epoch: int,
         micro_batch: int | None,
+        hook: StepHook | None = None,
     ) -> None:
         self.net, self.source, self.recipe, self.plan, self.team = net, source, recipe, plan, team
         self.test, self.watchers, self.micro_batch = test, watchers, micro_batch
+        self.hook = hook or StepHook()
         self.identity = identity(net, source, recipe, test, watchers, first_epoch)
+        self.identity["hook"] = repr(hook) if hook else None
         self.slimmed = scales(net) if recipe.slimming else []
         self._check()
         self.wrapped = team.wrap(plan.layout(net))
@@ -121,7 +128,11 @@ class Session:
             self._reseed()
             found = gradients(self.wrapped, x, y, images=self._images(), **self._tools())
             self.sums += self.team.total(found)  # what process 0 saves is complete at every step
-            update(self.optimizer, self.scaler, self.slimmed, self.recipe.slimming)
+            now = self.epoch * self.source.steps + self.step
+            before = partial(self.hook.before_step, self.net, now)
+            update(self.optimizer, self.scaler, self.slimmed, self.recipe.slimming, before)
+            with torch.no_grad():
+                self.hook.after_step(self.net, now)
             self.step += 1
             after_step()
 
@@ -177,6 +188,7 @@ class Session:
             "optimizer": self.optimizer.state_dict()["state"],
             "scaler": self.scaler.state_dict(),
             "watchers": self.watchers.state_dict(),
+            "hook": self.hook.state_dict(),
             "epoch": self.epoch,
             "step": self.step,
             "sums": self.sums,
@@ -193,6 +205,7 @@ class Session:
         if self.scaler.is_enabled() and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         self.watchers.load_state_dict(state["watchers"])
+        self.hook.load_state_dict(state["hook"])
         self.epoch, self.step, self.stopped = (state[n] for n in ("epoch", "step", "stopped"))
         self.sums.copy_(state["sums"])
         self.log = state["log"]

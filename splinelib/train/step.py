@@ -133,16 +133,21 @@ def update(
     scaler: torch.amp.GradScaler,
     slimmed: list[nn.Parameter],
     strength: float,
+    before_step: Callable[[], object] | None = None,
 ) -> None:
     """Take one step of the optimizer, with the L1 penalty of some scales, and clear the gradients.
 
     Notes
     -----
+    ``before_step`` is called when the gradients are those of the mean loss, before the penalty.
     The penalty ``strength * |scale|`` enters by its subgradient ``strength * sign(scale)``, 0 at 0,
     which is added to the gradients before the optimizer's weight decay: the way of network slimming
     (Liu et al., 2017) and of the public code of early-bird tickets.
     """
     scaler.unscale_(optimizer)
+    if before_step:
+        with torch.no_grad():
+            before_step()
     slimmed = [scale for scale in slimmed if scale.grad is not None]  # those in use
     if slimmed:
         with torch.no_grad():

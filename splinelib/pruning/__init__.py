@@ -1,0 +1,5 @@
+"""Methods of pruning, one file each."""
+
+from splinelib.pruning.family import Scope, Ticket
+
+__all__ = ["Scope", "Ticket"]
