@@ -329,7 +329,10 @@ class Freezing(StepHook):
     """Holds the first filter, and counts its calls."""
 
     def __init__(self):
-        self.before, self.after, self.seen = [], [], []
+        self.before, self.after, self.seen, self.begun = [], [], [], []
+
+    def begin(self, net, steps):
+        self.begun.append(steps)
 
     def before_step(self, net, step):
         self.before.append(step)
@@ -352,6 +355,7 @@ def test_a_hook_acts_on_gradients_before_and_on_weights_after_each_step():
     recipe = replace(SHORT, weight_decay=0)
     run = train(net, source(), recipe, hook=hook, first_epoch=1)
     assert hook.before == hook.after == list(range(3, 9))  # 3 steps an epoch, from the second on
+    assert hook.begun == [9]
     assert all(size > 0 for size in hook.seen)
     assert torch.equal(run.net[0].weight[0], net[0].weight[0])
     assert not torch.equal(run.net[0].weight[1], net[0].weight[1])

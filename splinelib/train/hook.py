@@ -6,7 +6,7 @@ from torch import nn
 class StepHook:
     """A method that acts within training: subclass it and give it to ``train(..., hook=...)``.
 
-    Both calls do nothing here; a method overrides what it needs.
+    All calls do nothing here; a method overrides what it needs.
 
     Notes
     -----
@@ -24,6 +24,12 @@ class StepHook:
     def __repr__(self) -> str:
         """What a checkpoint knows the hook by; a subclass adds its settings."""
         return type(self).__name__
+
+    def begin(self, net: nn.Module, steps: int) -> None:
+        """See the network before its first step, and how many steps the whole run will have.
+
+        Called again, with the same network, when an interrupted run goes on.
+        """
 
     def before_step(self, net: nn.Module, step: int) -> None:
         """Look at the gradients of a batch, or change them, before the optimizer uses them."""

@@ -60,6 +60,7 @@ class Session:
         self.identity["hook"] = repr(hook) if hook else None
         self.slimmed = scales(net) if recipe.slimming else []
         self._check()
+        self.hook.begin(net, recipe.epochs * source.steps)
         self.wrapped = team.wrap(plan.layout(net))
         self.optimizer = make_optimizer(recipe, net, fused=plan.fused)
         self.scaler = plan.scaler()
