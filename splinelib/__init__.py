@@ -20,11 +20,14 @@ Import each thing from the room it lives in; lower rooms know nothing of higher 
 ``arrangement``       exact numbers of regions of one layer, in any dimension
 ``redundancy``        how near the hyperplanes of two units are; the order of removal
 ``merging``           coincident units merged without loss
+``surgery``           masks become smaller networks with the same outputs
 ``earlybird``         how far a partition moves while a network trains, and when it has settled
 ``train``             the training engine: recipes, speed, checkpoints, several processes
 ``cost``              multiply-adds, a ledger of FLOPs, seconds, memory and energy
+``pruning``           methods of pruning, one file each
 ``experiments``       named configs, and one result file a run
 ``viz``, ``explore``  one look for all figures; sliders for a page and for a running kernel
+``tables``            a table that the reader of a page can sort
 ====================  =============================================================================
 
 >>> from torch import nn

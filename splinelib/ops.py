@@ -22,10 +22,12 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.func import functional_call
 
+from splinelib.selection import ChannelSelection
+
 AFFINE_MODULES = (
     nn.Linear, nn.Conv1d, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.AvgPool2d,
     nn.AdaptiveAvgPool2d, nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout2d,
-    nn.ZeroPad2d,
+    nn.ZeroPad2d, ChannelSelection,
 )  # fmt: skip
 SUMS = ("add", "sub")
 SCALINGS = ("mul", "truediv", "div", "neg")
@@ -78,10 +80,19 @@ class Op:
     pool: nn.MaxPool2d | None = None
     function: str = ""
 
+    def check_windows(self) -> None:
+        """Raise a ``ValueError`` for a max-pooling whose windows are not read."""
+        if self.pool is not None and self.pool.ceil_mode:
+            raise ValueError(
+                f"'{self.label or self.name}' is a MaxPool2d with ceil_mode, which is not "
+                "supported where its windows are needed; use padding instead."
+            )
+
     def windows(self, z: Tensor) -> Tensor:
         """Entries that compete in each window of a max-pooling.  z (B, C, H, W) -> (B, n, w)."""
         if self.pool is None:
             return z.flatten(1).unsqueeze(1)
+        self.check_windows()
         k, s, p, d = self.pool.kernel_size, self.pool.stride, self.pool.padding, self.pool.dilation
         if p not in (0, (0, 0)):  # padding never wins: it counts as minus infinity
             p = (p, p) if isinstance(p, int) else p
@@ -91,12 +102,20 @@ class Op:
         return patches.unflatten(1, (z.shape[1], w)).transpose(2, 3).flatten(1, 2)
 
 
+class Tracer(fx.Tracer):
+    """torch.fx's tracer, which takes a ChannelSelection for one step."""
+
+    def is_leaf_module(self, module: nn.Module, path: str) -> bool:
+        """Whether a module is one step of the trace."""
+        return isinstance(module, ChannelSelection) or super().is_leaf_module(module, path)
+
+
 def trace(net: nn.Module) -> list[Op]:
     """All operations of the network in order of evaluation, each of a known kind."""
     if not isinstance(net, nn.Sequential) and type(net).__module__.startswith("torch.nn"):
         net = nn.Sequential(net)  # a bare layer of torch.nn would be traced into its weights
     try:
-        graph = fx.symbolic_trace(net).graph
+        graph = Tracer().trace(net)
     except Exception as error:
         raise ValueError(
             f"{type(net).__name__} could not be traced by torch.fx ({error}). Its forward must be "
@@ -242,10 +261,10 @@ def _numbers(module: nn.Module) -> list[tuple[str, Tensor]]:
 
 
 def _max_op(name: str, inputs: tuple[str, ...], pool: nn.MaxPool2d, label: str = "") -> Op:
-    if pool.ceil_mode or pool.return_indices:
+    if pool.return_indices:
         raise ValueError(
-            f"'{label or name}' is a MaxPool2d with ceil_mode or return_indices, which is not "
-            "supported; use padding instead, and leave return_indices off."
+            f"'{label or name}' is a MaxPool2d with return_indices, which is not supported; leave "
+            "return_indices off."
         )
     return Op(name, "max", inputs, pool, pool, label, pool=pool)
 

@@ -135,6 +135,8 @@ def read(net: nn.Module, shape: Sequence[int]) -> list[Stage]:
         if not torch.isfinite(value).all():
             raise ValueError(f"'{name}' holds NaN or infinite numbers; finite weights are needed.")
     ops = trace(net)
+    for op in ops:
+        op.check_windows()
     values = _run_once(ops, net, tuple(shape))
     return _cut(ops, {name: value.shape[1:] for name, value in values.items()})
 

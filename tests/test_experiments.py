@@ -353,10 +353,12 @@ def test_times_have_units():
             seconds(bad)
 
 
-def test_show_says_what_was_not_run_and_never_a_number(tmp_path):
+def test_show_says_what_was_not_run_and_never_a_number(tmp_path, monkeypatch):
     lines = show("vgg16/cifar10/dense", tmp_path)
     assert len(lines) == 6
     assert all(line.endswith("not run here") for line in lines[1:])
+    assert show("vgg16/cifar10/ns-30", tmp_path)[0] == "vgg16/cifar10/ns-30"
+    monkeypatch.delitem(experiments.METHODS, "ns")
     assert show("vgg16/cifar10/ns-30", tmp_path)[0].endswith("(method not in splinelib yet)")
     with pytest.raises(ValueError, match="no experiment matches"):
         show("nothing", tmp_path)

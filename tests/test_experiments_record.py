@@ -18,6 +18,7 @@ import torch
 from splinelib import experiments
 from splinelib.experiments import claims, get, provenance, record
 from splinelib.experiments.claims import claim, done, taken
+from splinelib.experiments.cli import main
 from splinelib.experiments.packing import pack, pack_pairs
 from splinelib.experiments.places import out_folder, results_folder, work_folder
 from splinelib.experiments.queue import missing
@@ -164,13 +165,50 @@ def test_a_damaged_file_is_named(tmp_path):
         lambda: experiments.results("*", tmp_path),
         lambda: done(E, tmp_path),
         lambda: missing([E], tmp_path),
-        lambda: show("*", tmp_path),
     ):
         with pytest.raises(ValueError, match=r"brief/seed0.json is damaged or no JSON"):
             look()
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="damaged"):
         read(path)
+
+
+def test_a_damaged_file_is_told_and_the_others_are_used(tmp_path, capsys):
+    write(made(seed=1), tmp_path)
+    write(made(seed=0), tmp_path).write_text("{")
+    told = []
+    assert [r["seed"] for r in experiments.results("*", tmp_path, damaged=told.append)] == [1]
+    assert done(E, tmp_path, told.append) == [1]
+    three = dataclasses.replace(E, seeds=3)
+    assert missing([three], tmp_path, told.append) == [(three, 2)]
+    assert len(told) == 3
+    assert all(re.match(r"left out: .*brief/seed0.json is damaged", line) for line in told)
+    assert taken(E, tmp_path) == {0, 1}  # no new result takes its name
+    first, name, mine = show(E.name, tmp_path)
+    assert (first, name) == (told[0], E.name)
+    assert "seed 1" in mine
+    assert main(["list", E.name, "--out", str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert (f"{E.name:<44} 1/1" in out, err.strip()) == (True, told[0])
+    assert main(["queue", "--match", E.name, "--budget", "1s", "--out", str(tmp_path)]) == 0
+    assert told[0] in capsys.readouterr().out
+
+
+def test_a_seed_that_was_run_again_is_no_further_seed(tmp_path):
+    older = dataclasses.replace(E, probe_images=50)
+    for number, e in enumerate((older, E, E)):
+        write(made(e, 0, seconds=float(number)), tmp_path)
+    write(made(seed=1), tmp_path)
+    found = experiments.results("*", tmp_path)
+    assert [(r["seed"], r["seconds"]) for r in found] == [(0, 1.0), (1, found[1]["seconds"])]
+    files = [os.path.basename(r["file"]) for r in experiments.results("*", tmp_path, again=True)]
+    assert files == ["seed0.json", "seed0-2.json", "seed0-3.json", "seed1.json"]
+    unknown = dataclasses.replace(E, name="test/mlp/digits/unknown")
+    for number in range(12):
+        write(made(unknown, 0, seconds=float(number)), tmp_path)
+    assert [r["seconds"] for r in experiments.results("test/*", tmp_path)] == [0.0]
+    numbers = [r["seconds"] for r in experiments.results("test/*", tmp_path, again=True)]
+    assert numbers == list(range(12))
 
 
 def test_a_file_in_a_wrong_place_is_named(tmp_path):
@@ -199,7 +237,7 @@ def test_writers_at_one_time_lose_nothing(tmp_path):
 
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(write_all, range(3)))
-    found = experiments.results("*", tmp_path)
+    found = experiments.results("*", tmp_path, again=True)
     assert sorted((r["seed"], r["seconds"]) for r in found) == [
         (seed, number) for seed in range(20) for number in range(3)
     ]
@@ -319,9 +357,10 @@ def test_results_of_another_config_do_not_count(tmp_path):
 
 
 def test_missing_counts_what_is_wanted_and_leaves_out_what_cannot_run(tmp_path):
-    dense, spline = get("small/convnet/digits/dense"), get("small/convnet/digits/spline-50")
+    dense = get("small/convnet/digits/dense")
+    unknown = dataclasses.replace(dense, method="magic")
     write(made(dense, 1), tmp_path)
-    assert missing([dense, spline, E], tmp_path) == [(dense, 2), (E, 1)]
+    assert missing([dense, unknown, E], tmp_path) == [(dense, 2), (E, 1)]
     for seed in (0, 5):
         write(made(dense, seed), tmp_path)
     assert missing([dense], tmp_path) == []

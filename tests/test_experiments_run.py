@@ -102,7 +102,7 @@ def test_a_second_run_takes_the_next_seed_and_a_given_one_is_kept_beside(tmp_pat
     assert [main(arguments), main(arguments), main([*arguments, "--seed", "0"])] == [0, 0, 0]
     told = capsys.readouterr().out.splitlines()
     assert told[2].endswith("seed0-2.json (that seed had a result, which stays)")
-    first, again, other = experiments.results("*", tmp_path)
+    first, again, other = experiments.results("*", tmp_path, again=True)
     assert (first["seed"], again["seed"], other["seed"]) == (0, 0, 1)
     assert without_times(first) == without_times(again)
     assert first["log"][0]["loss"] != other["log"][0]["loss"]
@@ -159,10 +159,15 @@ def test_a_full_disk_at_the_end_costs_no_training(tmp_path, monkeypatch):
             3,
             "--as-data cifar10=cifar10-jpeg75",
         ),
-        (["run", "vgg16/cifar10/spline-50"], 1, "the method 'spline' is not in splinelib yet"),
         (["run", "vgg16/cifar/dense"], 1, "did you mean vgg16/cifar10/dense"),
         (["run", "small/*/dense"], 1, "name one, or use queue --match"),
         (["run", BRIEF.name, "--data", "digits"], 1, "--data is 'digits'; give NAME=VALUE"),
+        (
+            ["run", BRIEF.name, "--data", "mnist=x"],
+            1,
+            "--data mnist=... changes nothing: 'small/mlp",
+        ),
+        (["show", "small/*", "--as-data", "mnist=x"], 1, "runs on cifar10, colour, digits"),
         (["queue", "--budget", "25"], 1, "give a number with its unit"),
         (["queue", "--budget", "1s", "--jobs", "0"], 1, "jobs is 0; give at least 1"),
         (["show", "nothing"], 1, "no experiment matches"),
@@ -182,7 +187,7 @@ def test_list_and_missing(tmp_path, capsys):
     assert main(["list", "small/*", "--out", str(tmp_path)]) == 0
     listed = capsys.readouterr().out
     assert f"{BRIEF.name:<44} 0/1" in listed
-    assert "small/convnet/digits/spline-50               no method yet" in listed
+    assert f"{'small/convnet/digits/spline-50':<44} 0/3" in listed
     run(BRIEF, out=tmp_path, device="cpu")
     assert main(["missing", "small/mlp/*", "--out", str(tmp_path)]) == 0
     assert capsys.readouterr().out.startswith("0 results of 0 experiments are missing")
@@ -402,8 +407,11 @@ def test_a_method_plugs_in_with_its_own_trainings_and_costs(tmp_path, monkeypatc
 def test_methods_and_starts_that_are_missing_are_named():
     assert methods.available(BRIEF)
     for change, message in (
-        ({"method": "spline"}, "the method 'spline' is not in splinelib yet; there are dense"),
-        ({"start": "layerwise"}, "the start 'layerwise' is not in splinelib yet"),
+        (
+            {"method": "magic"},
+            "the method 'magic' is not in splinelib yet; there are dense, spline",
+        ),
+        ({"start": "frozen"}, "the start 'frozen' is not in splinelib yet; there are random"),
     ):
         e = dataclasses.replace(BRIEF, **change)
         assert not methods.available(e)

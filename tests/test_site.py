@@ -125,6 +125,27 @@ PICTURES = """r => [...(r.closest('figure, .output, .cell_output') || document)
     .querySelectorAll('img')].filter(i => i.offsetParent).map(i => i.src).join('|')"""
 
 
+TABLES = [
+    p for p in PAGES if (f := ROOT / f"{p}.ipynb").is_file() and "spline-table" in f.read_text()
+]
+
+
+@pytest.mark.parametrize("visit", ["desktop-light", "phone-dark"], indirect=True)
+@pytest.mark.parametrize("entry", TABLES)
+def test_tables_are_sorted_by_keyboard(visit: Visit, address: str, entry: str) -> None:
+    visit.open(f"{address}/{entry}.html")
+    for table in visit.page.locator(".spline-table").all():
+        head = table.locator("thead th").first
+        rows = table.locator("tbody th")
+        head.get_by_role("button").press("Enter")
+        assert head.get_attribute("aria-sort") == "ascending"
+        shown = [row.lower() for row in rows.all_inner_texts()]
+        assert shown == sorted(shown)
+        paper = "e => getComputedStyle(e).backgroundColor"
+        assert rows.first.evaluate(paper) == visit.page.locator("body").evaluate(paper)
+    assert not visit.trouble
+
+
 @pytest.mark.parametrize("visit", ["desktop-light", "phone-dark"], indirect=True)
 @pytest.mark.parametrize("entry", PAGES)
 def test_sliders_change_their_picture_by_keyboard(visit: Visit, address: str, entry: str) -> None:

@@ -26,6 +26,7 @@ from splinelib.experiments.results import (
     results,
 )
 from splinelib.experiments.run import run
+from splinelib.experiments.telling import kept_units
 
 __all__ = [
     "METHODS",
@@ -39,6 +40,7 @@ __all__ = [
     "distance_matrix",
     "fired",
     "get",
+    "kept_units",
     "layer_distances",
     "matching",
     "mean_sd",

@@ -1,18 +1,20 @@
 """Which seed a run takes: the lowest that has no result and that nobody is working on."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
 from splinelib.experiments.config import Experiment
 from splinelib.experiments.places import folders
-from splinelib.experiments.record import read
+from splinelib.experiments.record import read_all
 from splinelib.train.lock import held
 
 
-def done(experiment: Experiment, out: Path) -> list[int]:
+def done(
+    experiment: Experiment, out: Path, damaged: Callable[[str], object] | None = None
+) -> list[int]:
     """The seeds of an experiment that have a result with this very config.
 
     Parameters
@@ -20,6 +22,8 @@ def done(experiment: Experiment, out: Path) -> list[int]:
     experiment : Experiment
     out : Path
         The folder of all results.
+    damaged : callable, optional
+        Gets a line of text for each damaged result, which does not count. Default: an error.
 
     Returns
     -------
@@ -29,9 +33,9 @@ def done(experiment: Experiment, out: Path) -> list[int]:
     Raises
     ------
     ValueError
-        A result that is damaged.
+        A result that is damaged, unless ``damaged`` is given.
     """
-    found = (read(path) for path in _files(experiment, out))
+    found = read_all(_files(experiment, out), damaged)
     return sorted(
         {r["seed"] for r in found if Experiment.from_json(r["config"]).key == experiment.key}
     )

@@ -55,12 +55,14 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument(
         "--save-every", type=float, default=60.0, metavar="S", help="seconds between checkpoints"
     )
+    _keeping(add)
     add = commands.add_parser("missing", help="experiments with fewer results than they want")
     _common(add, _missing, pattern="*")
     add = commands.add_parser("queue", help="run what is missing until the time is over")
     _common(add, _queue, pattern="*", option="--match")
     add.add_argument("--budget", required=True, help="such as 90s, 25m, 2h")
     add.add_argument("--jobs", type=int, default=1, help="runs side by side; default 1")
+    _keeping(add)
     add = commands.add_parser("show", help="ours beside the paper's")
     _common(add, _show, pattern="*")
     return top
@@ -91,10 +93,19 @@ def _common(add: argparse.ArgumentParser, do, *, pattern: str | None, option: st
     add.set_defaults(do=do)
 
 
+def _keeping(add: argparse.ArgumentParser) -> None:
+    add.add_argument(
+        "--keep",
+        metavar="FOLDER",
+        help="keep the final networks, pruned ones as small as they are, as "
+        "FOLDER/NAME/seed<k>.pt for splinelib.surgery.load; default: only results are kept",
+    )
+
+
 def _list(options) -> int:
     out = out_folder(options.out)
     for e in _chosen(options):
-        state = f"{len(done(e, out))}/{e.seeds}" if available(e) else "no method yet"
+        state = f"{len(done(e, out, _warn))}/{e.seeds}" if available(e) else "no method yet"
         _say(f"{e.name:<44} {state:<14} {'; '.join(e.cells)}".rstrip())
     return 0
 
@@ -116,6 +127,7 @@ def _run(options) -> int:
         device=options.device,
         progress=not options.quiet,
         save_every=options.save_every,
+        keep=options.keep,
     )
     if path is not None:
         beside = "" if path.stem.count("-") == 0 else " (that seed had a result, which stays)"
@@ -125,7 +137,7 @@ def _run(options) -> int:
 
 def _missing(options) -> int:
     chosen = _chosen(options)
-    wanted = missing(chosen, out_folder(options.out))
+    wanted = missing(chosen, out_folder(options.out), _warn)
     for e, number in wanted:
         _say(f"{e.name:<44} {number} of {e.seeds} seeds missing")
     without = sum(not available(e) for e in chosen)
@@ -160,18 +172,27 @@ def _command(options, out: Path, work: Path) -> Callable[[Experiment], list[str]
     """How the queue runs an experiment: with the options that it was given itself."""
     every = min(60.0, max(5.0, seconds(options.budget) / 30))  # what may be lost at the end
     passed = ["--out", str(out), "--work", str(work), "--quiet", "--save-every", f"{every:g}"]
-    for name in ("root", "device"):
+    for name in ("root", "device", "keep"):
         passed += [f"--{name}", getattr(options, name)] if getattr(options, name) else []
-    passed += [part for pair in options.data for part in ("--data", pair)]
-    passed += [part for pair in options.as_data for part in ("--as-data", pair)]
     passed += ["--download"] if options.download else []
     stand_ins = _pairs(options.as_data, "--as-data")
-    named = {e.on(stand_ins[e.data]).name: e.name for e in matching() if e.data in stand_ins}
+    named = {e.on(stand_ins[e.data]).name: e for e in matching() if e.data in stand_ins}
     program = [sys.executable, "-m", "splinelib.experiments", "run"]
-    return lambda e: [*program, named.get(e.name, e.name), *passed]
+
+    def command(e: Experiment) -> list[str]:
+        asked = named.get(e.name, e)
+        own = [
+            part for p in _places(options).get(e.data, ()) for part in ("--data", f"{e.data}={p}")
+        ]
+        own += ["--as-data", f"{asked.data}={e.data}"] if asked is not e else []
+        return [*program, asked.name, *passed, *own]
+
+    return command
 
 
 def _show(options) -> int:
+    if options.data or options.as_data:
+        _chosen(options)  # a name that nothing uses is an error here, too
     for line in show(options.pattern, options.out):
         _say(line)
     return 0
@@ -179,7 +200,18 @@ def _show(options) -> int:
 
 def _chosen(options) -> list[Experiment]:
     """The experiments that are asked for, on the data sets that are asked for."""
-    return matching(options.pattern, _pairs(options.as_data, "--as-data"))
+    stand_ins = _pairs(options.as_data, "--as-data")
+    chosen = matching(options.pattern, stand_ins)
+    used = sorted({e.data for e in chosen})
+    named = [("--as-data", *pair) for pair in stand_ins.items()]
+    named += [("--data", name, name) for name in _places(options)]
+    for option, name, data in named:
+        if data not in used:
+            raise ValueError(
+                f"{option} {name}=... changes nothing: {options.pattern!r} runs on "
+                f"{', '.join(used)}"
+            )
+    return chosen
 
 
 def _places(options) -> dict[str, list[str]]:
@@ -205,6 +237,10 @@ def _pair(text: str, option: str) -> tuple[str, str]:
 def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def _warn(text: str) -> None:
+    sys.stderr.write(text + "\n")
 
 
 def _fail(error: object, status: int) -> int:

@@ -30,12 +30,15 @@ class Images:
         Inputs by the name of the probe.
     told : dict
         The section "data" of the result.
+    judges : tuple of Tensor, optional
+        The held-out images and their labels, for methods that search; None for a stream.
     """
 
     train: data.ImageSet
     test: data.ImageSet
     probes: dict[str, Tensor]
     told: dict
+    judges: tuple[Tensor, Tensor] | None = None
 
 
 def images(
@@ -76,6 +79,7 @@ def images(
     train = _part(whole, experiment).to(device)
     test = test.to(device)
     generator = torch.Generator().manual_seed(seed)
+    drawn = _drawn(len(train), experiment.probe_images, generator)
     probe, rest = held_out(train, experiment.probe_images, generator)
     told = {
         "name": train.name,
@@ -88,7 +92,15 @@ def images(
         "classes": len(train.classes),
         "shape": list(train.shape),
     }
-    return Images(rest, test, _probes(experiment, probe, test, generator), told)
+    judges = probe, train.labels[drawn.to(train.device)]
+    return Images(rest, test, _probes(experiment, probe, test, generator), told, judges)
+
+
+def _drawn(n: int, count: int, generator: torch.Generator) -> Tensor:
+    """The rows that :func:`held_out` is about to draw with the generator, which stays as it is."""
+    same = torch.Generator()
+    same.set_state(generator.get_state())
+    return torch.randperm(n, generator=same)[:count].sort().values
 
 
 def _streams(experiment, seed: int, device, root, places) -> Images:

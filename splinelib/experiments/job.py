@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from splinelib import cost, data, nets, train
+from splinelib.earlybird import EarlyBird
+from splinelib.experiments.booking import parts
 from splinelib.experiments.config import Experiment
 from splinelib.experiments.images import Images
+from splinelib.experiments.watching import looked_at
 from splinelib.train import Recipe, Run, Speed
 
 
@@ -29,6 +32,10 @@ class Outcome:
         Floating-point operations that only served the record.
     told : dict
         Whatever else the method wants recorded, in JSON's types: ticket epoch, kept widths, ....
+    plan : surgery.Plan or None
+        How the network was cut, if it was.
+    seconds : float
+        What was computed besides trainings, such as scores.
     """
 
     net: nn.Module
@@ -36,6 +43,8 @@ class Outcome:
     distances: dict | None = None
     watching: int = 0
     told: Mapping = field(default_factory=dict)
+    plan: object | None = None
+    seconds: float = 0.0
 
 
 @dataclass
@@ -53,7 +62,8 @@ class Job:
     folder : Path
         Keeps the checkpoints of this run.
     ledger : cost.Ledger
-        Every training by :meth:`train` is booked; book scores and detectors yourself.
+        Every training by :meth:`train` is booked, with the detector that may end it; what is
+        computed in between is for the method to book.
     progress : bool
     save_every : float
         Seconds between checkpoints.
@@ -84,17 +94,46 @@ class Job:
         """A fresh generator of this run, another one for each ``stream``, at most 999."""
         return torch.Generator(device).manual_seed(1000 * self.seed + stream)
 
-    def network(self) -> nn.Module:
-        """The network of the config at its random start."""
+    @property
+    def network_config(self) -> dict:
+        """What :func:`splinelib.nets.build` makes the network from, as values of JSON."""
         e, (channels, *size) = self.experiment, self.images.train.shape
         options = {**e.network_options}
         if e.network in ("mlp", "convnet"):
-            options.setdefault("in_shape", (channels, *size))
+            options.setdefault("in_shape", [channels, *size])
         elif not e.network.startswith("resnet"):
             options.setdefault("in_channels", channels)
-        classes = len(self.images.train.classes)
-        net = nets.build(e.network, classes, generator=self.generator(), **options)
-        return net.to(self.device)
+        return {"name": e.network, "classes": len(self.images.train.classes), **options}
+
+    def network(self, stream: int = 0) -> nn.Module:
+        """The network of the config at its random start; another draw for each ``stream``."""
+        return nets.build(**self.network_config, generator=self.generator(stream)).to(self.device)
+
+    def sample(self, count: int, stream: int = 10) -> tuple[Tensor, Tensor]:
+        """Training images that a method may look at, in random order, as a network takes them.
+
+        Parameters
+        ----------
+        count : int
+            How many; all that there are if they are fewer.
+        stream : int
+            Which random choice, see :meth:`generator`. Of a stream of images, the first batches.
+
+        Returns
+        -------
+        x : Tensor (b, C, H, W)
+            Not augmented, on the device of the run; a stream augments its images.
+        y : Tensor (b,) int64
+        """
+        images = self.images.train
+        if isinstance(images, data.ImageSet):
+            order = torch.randperm(len(images), generator=self.generator(stream))[:count]
+            return images.inputs(order), images.labels[order.to(images.device)]
+        found, batches = [], images.epoch(0)
+        while sum(len(y) for _, y in found) < min(count, images.images):
+            found.append(next(batches))
+        x, y = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return x[:count], y[:count]
 
     def macs(self, net: nn.Module) -> int:
         """Multiply-adds of a network for one of the images."""
@@ -165,5 +204,17 @@ class Job:
             progress=self.progress,
         )
         self.ledger.label = label
-        self.ledger.train(self.macs(run.net), (run.epoch - first_epoch) * source.images)
+        self._book(run.net, run.epoch - first_epoch, source)
+        if isinstance(until, EarlyBird) and looked_at(until):  # what watches alone is told apart
+            looks = run.epoch - first_epoch + 1
+            self.ledger.forward(self.macs(run.net), looks * looked_at(until))
         return run
+
+    def _book(self, net: nn.Module, epochs: int, source) -> None:
+        """Book a training, with all that an image, and what a batch costs."""
+        found = parts(net, self.images.train.shape)
+        self.ledger.train(found.trained, epochs * source.images)
+        if found.still:
+            self.ledger.forward(found.still, epochs * source.images, "layers that stand still")
+        if found.batch:
+            self.ledger.train(found.batch, epochs * source.steps)

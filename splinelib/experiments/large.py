@@ -10,7 +10,11 @@ from splinelib.train import IMAGENET
 
 
 def imagenet() -> Iterator[Experiment]:
-    """ResNet-18 and ResNet-50 on ImageNet, Table 3; ResNet-18 on Tiny-ImageNet for one GPU."""
+    """ResNet-18 and ResNet-50 on ImageNet, Table 3; ResNet-18 on Tiny-ImageNet for one GPU.
+
+    MetaPruning is here in a form for chains of layers: on ResNet-50 its run ends with an error that
+    says so, before anything is trained.
+    """
     rows = {
         "resnet18": {"ns": (0.1, 0.3), "sfp": (0.3,), "eb-spline": (0.1, 0.3)},
         "resnet50": {
@@ -40,7 +44,7 @@ def imagenet() -> Iterator[Experiment]:
 def _large(network: str, data: str, method: str, ratio: float, *cells: str, importance: int):
     """One config on ImageNet or Tiny-ImageNet."""
     tiny = data == "tiny-imagenet"
-    options = {} if method == "dense" else method_options(method, ratio)
+    options = {} if method == "dense" else method_options(method, ratio, network)
     return Experiment(
         f"{network}/{data}/{method}" + (f"-{100 * ratio:g}" if ratio else ""),
         network,

@@ -1,13 +1,18 @@
 """What can be run: each method is a function from a job to its outcome.
 
-A new method is one more entry of ``METHODS``; configs name it already, and ``list`` marks those
-whose method is missing.
+``METHODS`` is a table. A row says when the ticket of a method is drawn, from what, and what
+follows, see :class:`splinelib.experiments.pipelines.Pruning`. A new method is one more row.
 """
 
 from collections.abc import Callable
+from functools import partial
 
+from torch import Tensor, nn
+
+from splinelib import pruning
 from splinelib.experiments.config import Experiment
 from splinelib.experiments.job import Job, Outcome
+from splinelib.experiments.pipelines import Pruning
 from splinelib.experiments.starts import STARTS
 from splinelib.experiments.watching import distances, inputs, watchers
 
@@ -37,7 +42,43 @@ def dense(job: Job) -> Outcome:
     return Outcome(run.net, [*before, run], distances(watched), 2 * job.macs(run.net) * looks)
 
 
-METHODS: dict[str, Callable[[Job], Outcome]] = {"dense": dense}
+def _thinet(
+    net: nn.Module, ratio: float, x: Tensor, y: Tensor, *, generator, **options
+) -> pruning.Ticket:
+    """ThiNet with the weights that it rescales."""
+    return pruning.thinet_ticket(net, ratio, x=x, generator=generator, **options)
+
+
+begun = partial(Pruning, on="start")
+sparse = partial(begun, cuts=False)
+
+METHODS: dict[str, Callable[[Job], Outcome]] = {
+    "dense": dense,
+    # Units, chosen when the training is over.
+    "spline": Pruning(pruning.spline),
+    "ns": Pruning(pruning.slimming),
+    "l1": Pruning(pruning.l1),
+    "random": Pruning(pruning.random_units),
+    "thinet": Pruning(_thinet, gives=("images",)),
+    "legr": Pruning(pruning.legr, gives=("images",)),
+    "minimal": Pruning(pruning.spline, weights="reinit"),
+    # Units, chosen by a further training of a trained network.
+    "gdp": Pruning(partial(pruning.gdp, finetune=False), gives=("fit",)),
+    "c-sgd": Pruning(pruning.c_sgd, gives=("fit",), schedule="none"),
+    "gal": Pruning(pruning.gal, gives=("source",)),
+    # Units, chosen within the first training.
+    "eb-spline": begun(pruning.eb_spline, gives=("fit", "probe"), schedule="continue"),
+    "eb-train": begun(pruning.eb_train, gives=("fit",), schedule="continue"),
+    "ns-ip": begun(pruning.iterative, gives=("fit",)),
+    "sfp": begun(pruning.sfp, gives=("fit",), schedule="none"),
+    "metapruning": begun(pruning.metapruning, gives=("fit", "judges"), weights="reinit"),
+    # Single weights: the network keeps its shape.
+    "lt": sparse(pruning.lottery, gives=("fit",), weights="rewind"),
+    "snip": sparse(pruning.snip, gives=("images",), weights="rewind", images=100),
+    "grasp": sparse(pruning.grasp, gives=("images",), weights="rewind", images=100),
+    "synflow": sparse(pruning.synflow, gives=("images",), weights="rewind"),
+    "rigl": sparse(pruning.rigl, gives=("fit",), schedule="none"),
+}
 
 
 def available(experiment: Experiment) -> bool:

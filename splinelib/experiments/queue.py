@@ -34,7 +34,9 @@ def seconds(budget: str) -> float:
     return float(found[1]) * UNITS[found[2]]
 
 
-def missing(experiments: Sequence[Experiment], out: Path) -> list[tuple[Experiment, int]]:
+def missing(
+    experiments: Sequence[Experiment], out: Path, damaged: Say | None = None
+) -> list[tuple[Experiment, int]]:
     """The experiments that have fewer results than they want, and how many are missing.
 
     Parameters
@@ -43,6 +45,8 @@ def missing(experiments: Sequence[Experiment], out: Path) -> list[tuple[Experime
         In the order of importance, which is kept.
     out : Path
         The folder of all results.
+    damaged : callable, optional
+        Gets a line of text for each damaged result, which does not count. Default: an error.
 
     Returns
     -------
@@ -52,9 +56,9 @@ def missing(experiments: Sequence[Experiment], out: Path) -> list[tuple[Experime
     Raises
     ------
     ValueError
-        A result that is damaged.
+        A result that is damaged, unless ``damaged`` is given.
     """
-    wanted = ((e, e.seeds - len(done(e, out))) for e in experiments if available(e))
+    wanted = ((e, e.seeds - len(done(e, out, damaged))) for e in experiments if available(e))
     return [(e, number) for e, number in wanted if number > 0]
 
 
@@ -115,7 +119,7 @@ class Queue:
     ) -> None:
         if jobs < 1:
             raise ValueError(f"jobs is {jobs}; give at least 1")
-        self.left = dict(missing(experiments, out))
+        self.left = dict(missing(experiments, out, say))
         self.work, self.jobs, self.command, self.say = work, jobs, command, say
         self.end = time.monotonic() + budget
         self.running: list[_Child] = []

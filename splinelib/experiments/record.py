@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 from itertools import count
@@ -98,6 +98,21 @@ def read(path: str | os.PathLike) -> dict:
             f"{result['name']}/seed{result['seed']}.json, or run that experiment again"
         )
     return {**result, "file": str(path)}
+
+
+def read_all(
+    paths: Iterable[str | os.PathLike], damaged: Callable[[str], object] | None = None
+) -> list[dict]:
+    """Read results; those that are damaged are told to ``damaged`` and left out, if it is given."""
+    found = []
+    for path in paths:
+        try:
+            found.append(read(path))
+        except ValueError as error:
+            if damaged is None:
+                raise
+            damaged(f"left out: {error}")
+    return found
 
 
 def check(result: object, where: object = "the result") -> None:

@@ -1,19 +1,28 @@
 """Recorded results as plain values, for chapters and tables."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from itertools import groupby
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from splinelib.experiments.config import Experiment
 from splinelib.experiments.packing import unpack, unpack_pairs
 from splinelib.experiments.places import folders
-from splinelib.experiments.record import read
+from splinelib.experiments.record import read_all
+from splinelib.experiments.registry import registry
 
 
-def results(pattern: str = "*", folder: str | os.PathLike | None = None) -> list[dict]:
+def results(
+    pattern: str = "*",
+    folder: str | os.PathLike | None = None,
+    *,
+    again: bool = False,
+    damaged: Callable[[str], object] | None = None,
+) -> list[dict]:
     """Read recorded results.
 
     Parameters
@@ -22,6 +31,13 @@ def results(pattern: str = "*", folder: str | os.PathLike | None = None) -> list
         Name of an experiment, in which ``*`` stands for anything: ``"vgg16/*/dense"``.
     folder : path, optional
         Default: that of your own runs, and :func:`splinelib.experiments.results_folder`.
+    again : bool
+        Return all files of a seed that was run several times. Default: one for each seed, the
+        first whose config is the registered one, else the first; so the length of the list counts
+        seeds.
+    damaged : callable, optional
+        Gets a line of text for each file that is damaged, which is then left out. Default: an
+        error.
 
     Returns
     -------
@@ -32,7 +48,7 @@ def results(pattern: str = "*", folder: str | os.PathLike | None = None) -> list
     Raises
     ------
     ValueError
-        A file that is damaged or breaks the schema.
+        A file that is damaged or breaks the schema, unless ``damaged`` is given.
 
     Notes
     -----
@@ -43,8 +59,24 @@ def results(pattern: str = "*", folder: str | os.PathLike | None = None) -> list
     >>> results("no/such/experiment")
     []
     """
-    found = [read(path) for place in folders(folder) for path in _files(pattern, place)]
-    return sorted(found, key=lambda r: (r["name"], r["seed"], r["file"]))
+    files = [path for place in folders(folder) for path in _files(pattern, place)]
+    found = sorted(read_all(files, damaged), key=_place)
+    if again:
+        return found
+    seeds = groupby(found, key=lambda result: _place(result)[:2])
+    return [min(files, key=_of_another_version) for _, files in seeds]
+
+
+def _place(result: Mapping) -> tuple[str, int, int, str]:
+    """Name and seed, then the number of the file: seed0.json, seed0-2.json, ..., seed0-10.json."""
+    number = Path(result["file"]).stem.partition("-")[2]
+    return result["name"], result["seed"], int(number or 1), result["file"]
+
+
+def _of_another_version(result: Mapping) -> bool:
+    """Whether the registry has another config under this name, or none."""
+    known = registry().get(result["name"])
+    return known is None or Experiment.from_json(result["config"]).key != known.key
 
 
 def _files(pattern: str, folder: Path) -> list[Path]:

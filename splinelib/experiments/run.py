@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from splinelib import cost, train
+from splinelib import cost, surgery, train
 from splinelib.experiments import provenance
 from splinelib.experiments.claims import claim
 from splinelib.experiments.config import Experiment
@@ -18,6 +18,7 @@ from splinelib.experiments.methods import method
 from splinelib.experiments.places import out_folder, work_folder
 from splinelib.experiments.record import FORMAT, rounded, write
 from splinelib.experiments.sources import Places
+from splinelib.masks import Mask
 
 MANY = 20  # classes from which on the five best answers are counted too
 
@@ -34,6 +35,7 @@ def run(
     device: torch.device | str | None = None,
     progress: bool = False,
     save_every: float = 60.0,
+    keep: str | os.PathLike | None = None,
 ) -> Path | None:
     """Run an experiment once and record the result.
 
@@ -55,6 +57,9 @@ def run(
         Show progress bars.
     save_every : float
         Seconds between checkpoints.
+    keep : path, optional
+        Folder for the final network, ``<keep>/<name>/seed<k>.pt``, cut as it is, for
+        ``splinelib.surgery.load``. Named as the result's file is. Default: it is not kept.
 
     Returns
     -------
@@ -90,8 +95,17 @@ def run(
         with cost.Meter(device) as meter:
             outcome = do(job)
         path = write(_result(job, outcome, meter, begun), out)
+        if keep is not None:
+            _keep(job, outcome, Path(keep, *experiment.name.split("/"), f"{path.stem}.pt"))
         shutil.rmtree(job.folder, ignore_errors=True)
     return path
+
+
+def _keep(job: Job, outcome: Outcome, path: Path) -> None:
+    """Save the final network with what builds it and how it was cut, if it was."""
+    plan = outcome.plan or surgery.plan(outcome.net, Mask({}))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    surgery.save(path, outcome.net, plan, job.network_config)
 
 
 def _job(experiment, seed, work, device, root, places, download, progress, save_every) -> Job:
@@ -156,7 +170,7 @@ def _result(job: Job, outcome: Outcome, meter: cost.Meter, begun: dict) -> dict:
 def _costs(job: Job, outcome: Outcome, meter: cost.Meter, alone: bool) -> dict:
     """What a run took; its energy only if one process had one GPU for itself from the beginning."""
     measured = meter.to_dict()
-    seconds = sum(part.seconds for part in outcome.runs)
+    seconds = sum(part.seconds for part in outcome.runs) + outcome.seconds
     whole = alone and meter.seconds >= 0.99 * seconds
     return {
         "flops": {

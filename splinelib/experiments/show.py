@@ -84,9 +84,14 @@ def show(pattern: str = "*", folder: str | os.PathLike | None = None) -> list[st
     Raises
     ------
     ValueError
-        No such experiment, or a damaged result.
+        No such experiment.
+
+    Notes
+    -----
+    A damaged result is named in the first lines, and left out.
     """
-    recorded = results("*", folder)
+    damaged: list[str] = []
+    recorded = results("*", folder, again=True, damaged=damaged.append)
     known = {e.name: [] for e in registry().values()}
     for result in recorded:
         home = answers(Experiment.from_json(result["config"]))
@@ -98,7 +103,7 @@ def show(pattern: str = "*", folder: str | os.PathLike | None = None) -> list[st
     ]
     if not names:
         raise ValueError(f"no experiment matches {pattern!r}; see `list`")
-    return [line for name in names for line in _lines(name, known[name])]
+    return damaged + [line for name in names for line in _lines(name, known[name])]
 
 
 def answers(ran: Experiment) -> str | None:

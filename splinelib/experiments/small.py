@@ -7,10 +7,20 @@ from splinelib.experiments.catalogue import SLIMMED, WATCHED, method_options
 from splinelib.experiments.config import Experiment
 from splinelib.train import CIFAR, Recipe
 
-METHODS = (
-    "ns", "ns-ip", "spline", "eb-spline", "eb-train", "lt", "snip", "grasp", "synflow", "rigl",
-    "thinet", "sfp", "legr", "gal", "gdp", "c-sgd", "metapruning", "random", "l1",
-)  # fmt: skip
+TOGETHER = 80  # epochs that every pruning on digits has in all, give or take one
+EPOCHS = {  # of each training: some methods train once, most twice, some more often
+    **dict.fromkeys(("sfp", "rigl", "snip", "grasp", "synflow", "eb-train", "eb-spline"), 80),
+    **dict.fromkeys(("ns", "spline", "l1", "random", "thinet", "lt", "legr"), 40),
+    **dict.fromkeys(("c-sgd", "metapruning", "minimal"), 40),
+    "gal": 30,  # before and after 20 epochs of its own
+    "gdp": 27,
+    "ns-ip": 20,  # three rounds, and once more
+}
+SEARCHES = {  # at the size of a small network
+    "legr": {"population": 16, "sample": 4, "generations": 64, "steps": 20},
+    "metapruning": {"population": 16, "parents": 4, "iterations": 8},
+}
+SEVERAL = ("spline", "eb-spline", "ns", "l1", "random", "thinet", "snip")  # at three ratios
 DIGITS = {
     "network": "convnet",
     "data": "digits",
@@ -47,11 +57,43 @@ def small() -> Iterator[Experiment]:
         yield digits(f"dense-{optimizer}", recipe, probes=WATCHED)
     start = {"start": "adversarial", "start_options": {"epochs": 120, "batch": 64, "lr": 0.1}}
     yield digits("dense-adversarial", probes=WATCHED, **start)
-    for method in METHODS:
-        recipe = replace(RECIPE, slimming=1e-3) if method in SLIMMED else RECIPE
-        options = method_options(method, 0.5)
-        yield digits(f"{method}-50", recipe, method=method, method_options=options)
+    yield digits(f"dense-{TOGETHER}", lasting(TOGETHER))
+    yield from tour()
     yield from narrow()
+
+
+def tour() -> Iterator[Experiment]:
+    """Every method of pruning on digits, with the same number of epochs for all."""
+    for method in [name for name in EPOCHS if name != "minimal"]:
+        for ratio in (0.3, 0.5, 0.7) if method in SEVERAL else (0.5,):
+            yield thinned(method, ratio)
+    for tag, change in (
+        ("invariant", {"criterion": "invariant"}),
+        ("null", {"criterion": "invariant", "reduce": "null"}),
+        ("layerwise", {"scope": "layerwise", "reduce": "none"}),
+        ("rewind", {"weights": "rewind"}),
+        ("reinit", {"weights": "reinit"}),
+    ):
+        yield thinned("spline", 0.5, tag, **change)
+    for tag, begin in (("random", "reinit"), ("lottery", "rewind")):
+        yield thinned("minimal", 0.5, tag, weights=begin)
+    pretraining = {"epochs": 10, "every": 4}  # of each of its four layers
+    yield thinned("minimal", 0.5, "layerwise", weights="layerwise", pretraining=pretraining)
+
+
+def thinned(method: str, ratio: float, tag: str = "", **changes) -> Experiment:
+    """One method of pruning on digits."""
+    recipe = lasting(EPOCHS[method])
+    if method in SLIMMED:
+        recipe = replace(recipe, slimming=1e-3)
+    options = method_options(method, ratio) | SEARCHES.get(method, {}) | changes
+    name = "-".join(part for part in (method, tag, f"{100 * ratio:g}") if part)
+    return digits(name, recipe, method=method, method_options=options)
+
+
+def lasting(epochs: int) -> Recipe:
+    """The recipe of so many epochs, with its drops at a half and at three quarters."""
+    return replace(RECIPE, epochs=epochs, drops=(epochs // 2, 3 * epochs // 4))
 
 
 def digits(what: str, recipe: Recipe = RECIPE, leaky: bool = False, **changes) -> Experiment:

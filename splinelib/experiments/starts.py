@@ -1,4 +1,4 @@
-"""How the weights begin: at random, or from where images with random labels led them."""
+"""How the weights begin: at random, or from where another training led them."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,6 +8,7 @@ from torch import nn
 from splinelib import data, train
 from splinelib.experiments.job import Job
 from splinelib.train import Recipe, Run
+from splinelib.train.layerwise import layerwise as greedy
 
 LEARNT = 0.9999
 
@@ -78,7 +79,27 @@ def adversarial(job: Job) -> tuple[nn.Module, list[Run]]:
     return run.net, [run]
 
 
+def layerwise(job: Job) -> tuple[nn.Module, list[Run]]:
+    """The network after its layers were trained one after the other.
+
+    Notes
+    -----
+    Belilovsky et al. (2019): see :func:`splinelib.train.layerwise.layerwise`, which takes
+    ``start_options``. Table 8 begins a small network so: there it is an option of a method,
+    ``weights="layerwise"``.
+    """
+    found = greedy(
+        job.network(),
+        job.batches(job.images.train),
+        fit=job.train,
+        generator=job.generator(6),
+        **job.experiment.start_options,
+    )
+    return found.net, found.runs
+
+
 STARTS: dict[str, Callable[[Job], tuple[nn.Module, list[Run]]]] = {
     "random": random,
     "adversarial": adversarial,
+    "layerwise": layerwise,
 }

@@ -92,8 +92,16 @@ def distances(watched: dict[str, EarlyBird]) -> dict | None:
 
 def inputs(watched: dict[str, EarlyBird]) -> int:
     """Images that go through the network at each update; masks need none."""
-    seen = (bird for name, bird in watched.items() if not name.startswith("mask-"))
-    return sum(bird.history[-1].count for bird in seen)
+    return sum(looked_at(bird) for bird in watched.values())
+
+
+def looked_at(bird: EarlyBird) -> int:
+    """Images that go through the network at each update of one detector.
+
+    Codes of a mask have one row, for no image.
+    """
+    count = bird.history[-1].count
+    return count if count > 1 else 0
 
 
 def _consecutive(bird: EarlyBird, last) -> dict:

@@ -75,27 +75,28 @@ def _numbers(layer: str, scores: Tensor | ArrayLike) -> Tensor:
 def _keep(scores: Mapping[str, Tensor], fraction: float, least: int) -> dict[str, Tensor]:
     """Remove the given fraction of all scores together, but leave ``least`` in each layer."""
     layers = [values.flatten().cpu() for values in scores.values()]
-    order = torch.cat(layers).argsort(stable=True)
-    remove = math.floor(fraction * len(order) + 0.5)
-    may_go = _may_go(order, [len(values) for values in layers], least)
-    lowest = order[may_go[order]][:remove]
-    if remove > len(lowest):
+    sizes = [len(values) for values in layers]
+    remove = math.floor(fraction * sum(sizes) + 0.5)
+    may_go = torch.cat([_lowest(values, max(0, len(values) - least)) for values in layers])
+    places, free = may_go.nonzero().flatten(), torch.cat(layers)[may_go]
+    if remove > len(free):
         raise ValueError(
-            f"fraction={fraction} removes {remove} of {len(order)}, but with least={least} only "
-            f"{len(lowest)} may go; to empty layers on purpose, say least=0."
+            f"fraction={fraction} removes {remove} of {sum(sizes)}, but with least={least} only "
+            f"{len(free)} may go; to empty layers on purpose, say least=0."
         )
     kept = torch.ones_like(may_go)
-    kept[lowest] = False
-    parts = zip(scores.items(), kept.split([len(values) for values in layers]), strict=True)
+    kept[places[_lowest(free, remove)]] = False
+    parts = zip(scores.items(), kept.split(sizes), strict=True)
     return {layer: part.reshape(v.shape).to(v.device) for (layer, v), part in parts}
 
 
-def _may_go(order: Tensor, sizes: list[int], least: int) -> Tensor:
-    """Whether each score, of layers of some sizes, is not among the last ones of its layer."""
-    may_go = torch.ones_like(order, dtype=torch.bool)
-    if least:
-        ranks = torch.empty_like(order)
-        ranks[order] = torch.arange(len(order), device=order.device)
-        for free, places in zip(may_go.split(sizes), ranks.split(sizes), strict=True):
-            free[places.topk(min(least, len(places))).indices] = False
-    return may_go
+def _lowest(values: Tensor, count: int) -> Tensor:
+    """Whether each value ``(n,)`` is one of the lowest ones, those first among equals; unsorted."""
+    if not count:
+        return torch.zeros_like(values, dtype=torch.bool)
+    values = values.float() if values.dtype in (torch.bool, torch.float16) else values
+    last = values.kthvalue(count).values
+    lowest = values < last
+    equal = (values == last).nonzero().flatten()
+    lowest[equal[: count - int(lowest.sum())]] = True
+    return lowest

@@ -1,25 +1,46 @@
-"""What all methods of pruning share: ratios, scopes, and what they give back."""
+"""What all methods of pruning share: ratios, scopes, what is scored, and what they give back."""
 
-from collections.abc import Mapping
-from typing import Literal, NamedTuple, get_args
+import math
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from splinelib.masks import Mask, select, weight_mask
-from splinelib.surgery.groups import Group, group_mask
+from splinelib.ops import copied
+from splinelib.surgery.groups import Group, Residual, group_mask, groups
 
 Scope = Literal["layerwise", "global"]
 
 
-class Ticket(NamedTuple):
-    """What a method that trains gives back.
+@dataclass(frozen=True, eq=False)
+class Ticket:
+    """What a method that trains gives back: ``net, mask = ticket``.
 
-    ``net`` is a network of the original shape, in evaluation mode, whose weights are those to go on
-    with, and ``mask`` says what of it is kept: ``splinelib.surgery.cut(*ticket)`` is the small one.
+    Attributes
+    ----------
+    net : nn.Module
+        A network of the original shape, in evaluation mode, whose weights are those to go on with.
+    mask : Mask
+        What of it is kept: ``splinelib.surgery.cut(*ticket)`` is the small one.
+    epoch : int, optional
+        Epochs of dense training behind it, where the method stops by itself.
+    fired : bool, optional
+        Whether the method's own rule asked for the stop; False if the epochs ran out.
     """
 
     net: nn.Module
     mask: Mask
+    epoch: int | None = None
+    fired: bool | None = None
+
+    def __iter__(self) -> Iterator[nn.Module | Mask]:
+        """The network, then the mask."""
+        return iter((self.net, self.mask))
 
 
 def check_ratio(ratio: float, scope: str = "global") -> None:
@@ -33,6 +54,113 @@ def check_ratio(ratio: float, scope: str = "global") -> None:
         raise ValueError(f"scope is {scope!r}, but must be one of {get_args(Scope)}.")
 
 
+def count(ratio: float, n: int) -> int:
+    """How many of n channels of one layer go: ``floor(ratio n + 1/2)``, but never all."""
+    return min(math.floor(ratio * n + 0.5), n - 1)
+
+
+def need_fit(method: str, fit: object) -> None:
+    """Raise a ``ValueError`` unless a method that trains is given something to train with."""
+    if not callable(fit):
+        raise ValueError(
+            f"{method} trains, so it needs fit: {method}(net, ratio, fit) with "
+            f"fit = splinelib.train.trainer(source, recipe); got {fit!r}."
+        )
+
+
+def need_images(method: str, x: Tensor | None, y: Tensor | None) -> None:
+    """Raise a ``ValueError`` unless a method that looks at data is given images and labels."""
+    if not isinstance(x, Tensor) or not isinstance(y, Tensor) or y.shape != (len(x),) or not len(x):
+        got = [tuple(v.shape) if isinstance(v, Tensor) else v for v in (x, y)]
+        raise ValueError(
+            f"{method} looks at data, so it needs x (b, ...) and y (b,): {method}(net, ratio, x, "
+            f"y) with a batch of training images and their labels; got {got[0]} and {got[1]}."
+        )
+    if y.dtype != torch.int64 or y.min() < 0:
+        raise ValueError(f"y holds {y.dtype}, from {y.min()}; labels are int64, 0 to C - 1.")
+
+
+def targets(
+    net: nn.Module, residual: Residual = "inner", layers: Collection[str] | None = None
+) -> dict[str, Group]:
+    """Find the groups of channels that a method may remove, all or those named by ``layers``.
+
+    Raises a ``ValueError`` if there is none, or a name is not one of them.
+    """
+    found = groups(net, residual)
+    if not found:
+        raise ValueError(
+            f"{type(net).__name__} has no channels that can be removed with residual={residual!r}: "
+            "what a layer writes must be read by Linear or Conv2d layers alone; "
+            "splinelib.units.units(net) says, layer by layer, what stands in the way."
+        )
+    if layers is None:
+        return found
+    layers = [layers] if isinstance(layers, str) else list(layers)
+    for name in layers:
+        if name not in found:
+            raise ValueError(
+                f"layers names {name!r}, but with residual={residual!r} channels can be removed "
+                f"from: {', '.join(found)}."
+            )
+    return {name: group for name, group in found.items() if name in layers}
+
+
+def prunable(net: nn.Module) -> dict[str, nn.Parameter]:
+    """Weights of all Linear and Conv2d layers by name, the last layer's included.
+
+    Biases and BatchNorms are not among them. A weight that two layers share is listed once.
+    """
+    names = {id(parameter): name for name, parameter in net.named_parameters()}
+    found = {}
+    for path, module in net.named_modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            if id(module.weight) not in names:
+                raise ValueError(
+                    f"the weight of {path!r} is computed from others (torch.nn.utils.prune, a "
+                    "parametrization); make it permanent first, for example by prune.remove."
+                )
+            found[names[id(module.weight)]] = module.weight
+    if not found:
+        raise ValueError(f"{type(net).__name__} has no Linear or Conv2d layer to prune.")
+    return found
+
+
+def scoring_copy(net: nn.Module) -> nn.Module:
+    """A copy to take gradients of: BatchNorm goes by the batch, dropout is off, all weights count.
+
+    Dropout would make scores random, so every other layer is in evaluation mode.
+    """
+    net = copied(net).eval().requires_grad_(True)
+    for module in net.modules():
+        if isinstance(module, _BatchNorm):
+            module.train()
+    return net
+
+
+def check_fits(net: nn.Module, x: Tensor) -> None:
+    """Raise a ``ValueError`` unless images are on the network's device and in its type."""
+    weight = next(net.parameters())
+    if x.dtype != weight.dtype or x.device != weight.device:
+        raise ValueError(
+            f"x is {x.dtype} on {x.device}, the network {weight.dtype} on {weight.device}: give "
+            "x.to(next(net.parameters()))."
+        )
+
+
+@torch.enable_grad()
+def mean_loss(net: nn.Module, x: Tensor, y: Tensor, temperature: float = 1.0) -> Tensor:
+    """Mean cross-entropy of some images, of the logits divided by a temperature."""
+    check_fits(net, x)
+    logits = net(x)
+    if y.max() >= logits.shape[1]:
+        raise ValueError(
+            f"y holds the label {int(y.max())}, but the network has {logits.shape[1]} classes, "
+            "counted from 0."
+        )
+    return F.cross_entropy(logits / temperature, y)
+
+
 def keep_best(
     net: nn.Module,
     found: Mapping[str, Group],
@@ -43,17 +171,54 @@ def keep_best(
     """Remove the channels with the lowest scores: an exact number, and never the last of a group.
 
     ``scores`` has one number a channel, ``(n,)``, by the name of the group; +inf marks a channel
-    that stays. With scope "layerwise" the ratio holds in each group, with "global" for all groups
-    together. Of n channels, ``floor(ratio n + 1/2)`` go (fewer where each group's last one stays).
+    that stays. Of n channels, ``floor(ratio n + 1/2)`` go. With scope "layerwise" n counts the
+    channels of each group, and at most n - 1 of them go: 0.9 of 4 channels removes 3. With "global"
+    n counts all of them, and a number that would empty a group is a ``ValueError``.
     """
-    check_ratio(ratio, scope)
-    keep = select(scores, ratio, scope="layer" if scope == "layerwise" else scope)
-    return group_mask(net, found, keep)
+    return group_mask(net, found, exactly(scores, ratio, scope, "channels"))
 
 
 def keep_best_weights(
     net: nn.Module, scores: Mapping[str, Tensor], ratio: float, scope: Scope = "global"
 ) -> Mask:
-    """Remove the single weights with the lowest scores, by name of the parameter."""
+    """Remove the single weights with the lowest scores, by name of the parameter.
+
+    Counts are those of ``keep_best``, with the weights of one parameter for a group.
+    """
+    return weight_mask(net, exactly(scores, ratio, scope, "weights"))
+
+
+def exactly(
+    scores: Mapping[str, Tensor], ratio: float, scope: Scope = "global", what: str = "channels"
+) -> dict[str, Tensor]:
+    """Which entries are kept, bool by name, when the lowest scores go; see ``keep_best``."""
     check_ratio(ratio, scope)
-    return weight_mask(net, select(scores, ratio, scope="layer" if scope == "layerwise" else scope))
+    sizes = {name: values.numel() for name, values in scores.items()}
+    free = {name: _free(values) for name, values in scores.items()}
+    if scope == "global":
+        goes, most = math.floor(ratio * sum(sizes.values()) + 0.5), sum(free.values())
+        if goes > most:
+            raise ValueError(
+                f"ratio={ratio} removes {goes} of {sum(sizes.values())} {what}, but only {most} "
+                f"may go, as each of {len(sizes)} layers keeps one (or more, with scores of +inf);"
+                f" ask for less."
+            )
+        return select(scores, ratio, scope="global")
+    return {name: _one(name, values, ratio, free[name]) for name, values in scores.items()}
+
+
+def _free(values: Tensor) -> int:
+    """How many entries of a layer may go: all but one, and none whose score is +inf."""
+    return min(values.numel() - 1, int((values != math.inf).sum()))
+
+
+def _one(name: str, values: Tensor, ratio: float, free: int) -> Tensor:
+    """Which entries of one layer are kept."""
+    n = values.numel()
+    goes = count(ratio, n)
+    if goes > free:
+        raise ValueError(
+            f"ratio={ratio} removes {goes} of {n} in {name!r}, but the scores let only {free} go: "
+            "the others are +inf."
+        )
+    return select(values, goes / n)

@@ -4,7 +4,8 @@ Read them in this order: ``recipe`` says what is done and ``speed`` how it is ma
 one step, and ``hook`` what a method may do around it; ``session`` is a run in progress (with its
 ``clock`` and those who are ``watching``), and ``loop`` goes through its epochs; ``keeper`` says
 when it is saved, ``checkpoint`` and ``lock`` how; ``distributed`` spreads it over processes,
-``evaluate`` counts what is right; ``adversarial`` makes images to start badly from.
+``evaluate`` counts what is right; ``adversarial`` makes images to start badly from, and
+``layerwise`` weights that were trained layer by layer.
 """
 
 from splinelib.train.adversarial import corrupted
@@ -12,6 +13,7 @@ from splinelib.train.checkpoint import load, save
 from splinelib.train.distributed import own_device
 from splinelib.train.evaluate import accuracy
 from splinelib.train.hook import StepHook
+from splinelib.train.layerwise import Layerwise, layerwise
 from splinelib.train.loop import Run, train, trainer
 from splinelib.train.recipe import CIFAR, IMAGENET, Recipe, learning_rate
 from splinelib.train.speed import Speed
@@ -19,12 +21,14 @@ from splinelib.train.speed import Speed
 __all__ = [
     "CIFAR",
     "IMAGENET",
+    "Layerwise",
     "Recipe",
     "Run",
     "Speed",
     "StepHook",
     "accuracy",
     "corrupted",
+    "layerwise",
     "learning_rate",
     "load",
     "own_device",

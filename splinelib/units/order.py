@@ -9,6 +9,7 @@ from splinelib.ops import Op
 
 LAYERS = (nn.Linear, nn.Conv2d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+IMAGES = (nn.Conv2d, nn.BatchNorm2d)  # their results are feature maps
 SHAPING = (nn.Flatten, nn.Unflatten, "flatten", "view", "reshape", "mean")
 POOLING = (nn.AvgPool2d, nn.AdaptiveAvgPool2d, "avg_pool2d", "adaptive_avg_pool2d")
 SPATIAL = (*POOLING, nn.ZeroPad2d, nn.BatchNorm2d)  # they take the second axis for channels
@@ -25,23 +26,59 @@ def positions(layer: nn.Module, through: Sequence[Op], reader: nn.Module, width:
 
     What reshapes on the way is tried on ``width`` units that put out their own numbers.
     """
-    image = isinstance(layer, nn.Conv2d)
+    return fills(isinstance(layer, IMAGES), through, reader, width)
+
+
+def fills(image: bool, through: Sequence[Op], reader: nn.Module, width: int) -> int:
+    """As ``positions``, for ``width`` channels of feature maps (``image``) or of a row."""
+    return _filled(image, through, isinstance(reader, IMAGES), inputs(reader), width)
+
+
+def narrows(image: bool, through: Sequence[Op], reader: nn.Module, width: int, per: int) -> bool:
+    """Whether the reader also takes one channel less: no reshape has its numbers written out.
+
+    Each channel is ``per`` of the ``width`` entries that are read.
+    """
+    count = fills(image, through, reader, width)
+    less, features = width - per, inputs(reader) - per * count
+    return not less or _filled(image, through, isinstance(reader, IMAGES), features, less) == count
+
+
+def _filled(image: bool, through: Sequence[Op], into_image: bool, features: int, width: int) -> int:
+    """How many of a reader's inputs one channel fills."""
     shaping = [op for op in through if is_a(op, SHAPING)]
     if _mixes(through, image) or any(
         op.apply.num_features % width for op in through if is_a(op, NORMS)
     ):
         return 0
-    if isinstance(reader, nn.Conv2d):
-        fits = image and reader.in_channels == width
+    if into_image:
+        fits = image and features == width
         return int(fits and all(_keeps_channels(shaping, width, height) for height in (4, 8)))
-    count = reader.in_features // width if image else 1
-    if count * width != reader.in_features:
+    count = features // width if image else 1
+    if count * width != features:
         return 0
     pixels = [(count, 1), (2 * count, 1)] if image else [(), ()]
     laid, longer = (_shaped(shaping, _numbered(width, *size)) for size in pixels)
     fits = laid is not None and torch.equal(laid, _numbered(width).repeat_interleave(count, 1))
     # "view(-1, features)" makes more rows of larger images
     return count if fits and (longer is None or len(longer) == len(laid)) else 0
+
+
+def inputs(reader: nn.Module) -> int:
+    """Number of inputs (channels, features) of a Linear, Conv2d or BatchNorm."""
+    names = ("in_features", "in_channels", "num_features")
+    return next(getattr(reader, name) for name in names if hasattr(reader, name))
+
+
+def settled(image: bool, through: Sequence[Op], width: int) -> bool:
+    """Whether the channels are still one entry of the second axis each, maps or not as before."""
+    shaping = [op for op in through if is_a(op, SHAPING)]
+    if _mixes(through, image):
+        return False
+    if image:
+        return all(_keeps_channels(shaping, width, height) for height in (4, 8))
+    laid = _shaped(shaping, _numbered(width))
+    return laid is not None and torch.equal(laid, _numbered(width))
 
 
 def _mixes(through: Sequence[Op], image: bool) -> bool:

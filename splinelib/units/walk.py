@@ -104,11 +104,8 @@ def units(net: nn.Module) -> dict[str, Units]:
     >>> units(nets.residual_mlp(2, 8, blocks=1, out=1))["0"].closed
     'it enters a sum'
     """
-    if isinstance(net, LAYERS):
-        raise ValueError(
-            f"the network is a bare {type(net).__name__}; wrap it: nn.Sequential(...)."
-        )
-    return _Walk(evaluating(net)).units()
+    refuse_bare(net)
+    return Walk(evaluating(net)).units()
 
 
 def find(net: nn.Module, layer: str) -> Units:
@@ -128,6 +125,14 @@ def known(found: Mapping[str, Units], layers: Iterable[str]) -> list[str]:
     return layers
 
 
+def refuse_bare(net: nn.Module) -> None:
+    """Raise a ``ValueError`` for a bare layer, which has no path."""
+    if isinstance(net, (*LAYERS, *NORMS)):
+        raise ValueError(
+            f"the network is a bare {type(net).__name__}; wrap it: nn.Sequential(...)."
+        )
+
+
 def evaluating(net: nn.Module) -> nn.Module:
     """The network in evaluation mode: itself, or a copy that shares all its tensors."""
     if not any(module.training for module in net.modules()):
@@ -142,7 +147,7 @@ def call(op: Op) -> str:
     return op.label or op.function
 
 
-class _Walk:
+class Walk:
     """The operations of a network in evaluation mode, who uses each, and how often each tensor."""
 
     def __init__(self, net: nn.Module) -> None:
@@ -161,7 +166,7 @@ class _Walk:
                 layers.setdefault(op.label, op)
         return {label: self._units(op) for label, op in layers.items()}
 
-    def _shared(self, op: Op) -> bool:
+    def shared(self, op: Op) -> bool:
         """Whether a weight, bias or statistic of an operation is used anywhere else."""
         return any(self.uses[number] > 1 for number in _tensors(op))
 
@@ -172,7 +177,7 @@ class _Walk:
         paths = list(self._paths(norm or op))
         ends = [self._end(op, through, end, width) for through, end in paths]
         reasons = [end for end in ends if isinstance(end, str)]
-        if self._shared(op) or (norm and self._shared(norm)):
+        if self.shared(op) or (norm and self.shared(norm)):
             reasons.append(SHARED)
         bends = [[step.alpha for step in through if step.kind == "sign"] for through, _ in paths]
         if not reasons and any(len(bend) > 1 or bend != bends[0] for bend in bends):
@@ -185,6 +190,10 @@ class _Walk:
             readers=tuple(end for end in ends if isinstance(end, Reader)),
             closed="; ".join(dict.fromkeys(reasons)),
         )
+
+    def ends(self, op: Op, width: int) -> list[Reader | str]:
+        """Who reads the channels of a layer's or a BatchNorm's result; or why nobody does."""
+        return [self._end(op, through, end, width) for through, end in self._paths(op)]
 
     def _norm(self, op: Op, width: int) -> Op | None:
         """The BatchNorm directly behind a layer, if nothing else takes the layer's result."""
@@ -212,7 +221,7 @@ class _Walk:
             return "it enters a sum"
         if not is_a(end, LAYERS):
             return f"it goes through '{call(end)}'"
-        if self._shared(end):
+        if self.shared(end):
             return f"'{end.label}', which reads it, is used in several places"
         if getattr(end.apply, "groups", 1) > 1:
             return f"it is read by the grouped convolution '{end.label}'"
