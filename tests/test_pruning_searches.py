@@ -518,7 +518,8 @@ class TestWeights:
     def test_reinit_draws_for_the_small_networks_own_widths(self, name, options, laws):
         net = nets.build(name, 10, generator=seeded(), **options)
         plan = surgery.plan(net, l1(net, 0.5))
-        cut, small = start(net, net, plan), start(net, net, plan, "reinit", seeded(1))
+        cut = start(net, net, plan)
+        small = start(net, net, plan, "reinit", seeded(1), rule=name)
         for path, module in small.named_modules():
             if isinstance(module, (nn.Linear, nn.Conv2d)) and module.weight.numel() > 1000:
                 law = laws[isinstance(module, nn.Linear)]
@@ -528,21 +529,36 @@ class TestWeights:
                 scale |= {"0.01": 0.01, "uniform": (3 * into * pixels) ** -0.5}
                 assert float(module.weight.detach().std()) == pytest.approx(scale[law], rel=0.08)
                 assert not torch.equal(module.weight, cut.get_submodule(path).weight)
-        again, other = (start(net, net, plan, "reinit", seeded(seed)) for seed in (1, 2))
+        again, other = (start(net, net, plan, "reinit", seeded(seed), rule=name) for seed in (1, 2))
         assert training.gap(small, again) == 0 < training.gap(small, other)
 
-    def test_reinit_knows_torchs_own_rule_and_refuses_others(self):
+    @pytest.mark.parametrize("name", nets.NAMES)
+    def test_rules_of_our_networks_are_those_of_nets(self, name):
+        """The rule draws layers of the deviations that the network itself begins with."""
+        options = {
+            "mlp": {"in_shape": (1, 8, 8), "hidden": (64, 64)},
+            "convnet": {"in_shape": (1, 8, 8), "channels": (32, 64)},
+        }
+        net = nets.build(name, 50, generator=seeded(), **options.get(name, {}))
+        whole = surgery.plan(net, l1(net, 0.0, scope="layerwise"))
+        again = start(net, net, whole, "reinit", seeded(1), rule=name)
+        for path, module in net.named_modules():
+            if isinstance(module, (nn.Linear, nn.Conv2d)) and module.weight.numel() > 2000:
+                new = again.get_submodule(path)
+                a, b = (float(m.weight.detach().std()) for m in (new, module))
+                assert a == pytest.approx(b, rel=0.1)
+                assert (new.bias is None) or bool((new.bias == 0).all() == (module.bias == 0).all())
+
+    def test_reinit_by_torchs_own_rule_and_no_other_by_itself(self):
         net = nn.Sequential(nn.Linear(20, 40), nn.ReLU(), nn.Linear(40, 20))
         plan = surgery.plan(net, l1(net, 0.5))
-        small = start(net, net, plan, "reinit")
+        small = start(net, net, plan, "reinit", rule="uniform")
         assert small[0].weight.abs().max() <= 20**-0.5 < 1.1 * small[0].weight.abs().max()
         assert small[2].weight.abs().max() <= 20**-0.5 < 1.1 * small[2].weight.abs().max()
-        with torch.no_grad():
-            net[0].weight.mul_(7)
-        with pytest.raises(ValueError, match="'0' are 7"):
+        with pytest.raises(ValueError, match="has to be told how the network was drawn"):
             start(net, net, plan, "reinit")
         for bad in ({"weights": "random"}, {"weights": "reinit", "rule": "mine"}):
-            with pytest.raises(ValueError, match="must be one of"):
+            with pytest.raises(ValueError, match="one of"):
                 start(net, net, plan, **bad)
 
     def test_schedules(self):

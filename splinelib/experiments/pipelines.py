@@ -130,7 +130,8 @@ class Pruning:
         if not new:
             return surgery.shrink(mask.apply(start), plan)
         first = job.network()
-        small = weights.start(first, first, plan, "reinit", job.generator(REINIT))
+        drawing = {"generator": job.generator(REINIT), "rule": job.experiment.network}
+        small = weights.start(first, first, plan, "reinit", **drawing)
         if self.weights == "reinit":
             return small
         source, generator = job.batches(job.images.train), job.generator(DRAWS)

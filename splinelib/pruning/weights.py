@@ -20,7 +20,16 @@ RULES = {  # how convolutions and Linears are drawn
     "fan-in": ("fan-in", "fan-in"),
     "uniform": ("uniform", "uniform"),
 }
-NEAR, MANY = 1.25, 200  # how near a deviation has to be, of a layer with so many weights
+DRAWN = {  # the rules of splinelib.nets.build
+    "vgg16": "fan-out, 0.01",
+    "preresnet101": "fan-out",
+    "preresnet20": "fan-out",
+    "alexnet": "uniform",
+    "resnet18": "fan-out",
+    "resnet50": "fan-out",
+    "convnet": "fan-in",
+    "mlp": "fan-in",
+}
 
 
 def start(
@@ -48,12 +57,10 @@ def start(
     generator : torch.Generator, optional
         On the CPU; for "reinit". Default: a fresh one with seed 0.
     rule : str, optional
-        How "reinit" draws: a key of ``RULES``. "fan-out": convolutions Kaiming-normal by fan-out
-        with bias 0, Linears uniform in +-1/sqrt(fan in) (PreResNets, ResNets). "fan-out, 0.01":
-        Linears normal with deviation 0.01 and bias 0 instead (VGG). "fan-in": both Kaiming-normal
-        by fan-in, biases uniform ("convnet", "mlp"). "uniform": torch's own rule for both
-        (AlexNet). Default: the first rule that gives every larger layer of ``initial`` the
-        deviation that it has, within a quarter.
+        How "reinit" draws, which no network tells: a name of ``nets.build``, or "fan-out"
+        (convolutions Kaiming-normal by fan-out with bias 0, Linears uniform in +-1/sqrt(fan in)),
+        "fan-out, 0.01" (Linears normal with deviation 0.01 and bias 0 instead), "fan-in" (both
+        Kaiming-normal by fan-in, biases uniform), or "uniform" (torch's own rule for both).
 
     Returns
     -------
@@ -63,7 +70,7 @@ def start(
     Raises
     ------
     ValueError
-        An unknown choice; a plan of another network; an ``initial`` that no rule describes.
+        An unknown choice, "reinit" without a rule, a plan of another network.
 
     Notes
     -----
@@ -71,8 +78,8 @@ def start(
     early-bird tickets build a new network and train that, although they load the trained one. What
     is compared decides the conclusion, so all are here. BatchNorms of a new network are those of
     ``initial``: their scales are no random numbers. A network drawn by rules of its own (residual
-    branches scaled by depth, orthogonal weights) is not redrawn by them: say ``rule``, or redraw it
-    yourself. Taught in *A tour of pruning methods*.
+    branches scaled by depth, orthogonal weights) is yours to redraw, after ``surgery.shrink``.
+    Taught in *A tour of pruning methods*.
 
     Examples
     --------
@@ -82,7 +89,7 @@ def start(
     >>> small, plan = surgery.cut(net, l1(net, 0.5))
     >>> bool((start(net, net, plan)[0].weight == small[0].weight).all())
     True
-    >>> start(net, net, plan, "reinit")[0].weight.shape
+    >>> start(net, net, plan, "reinit", rule="mlp")[0].weight.shape
     torch.Size([2, 2])
     """
     if weights not in get_args(Weights):
@@ -92,7 +99,7 @@ def start(
     small = shrink(initial, plan).to(next(net.parameters()).device).eval()
     if weights == "reinit":
         generator = generator or torch.Generator().manual_seed(0)
-        _redraw(small, rule or _rule_of(initial), generator)
+        _redraw(small, DRAWN.get(rule, rule), generator)
     return small
 
 
@@ -174,31 +181,13 @@ def _scatter(value: Tensor, new: Tensor, kept: Tensor, read: Tensor) -> None:
         value[kept[:, None], read] = new
 
 
-def _rule_of(net: nn.Module) -> str:
-    """The rule that describes how a network was drawn."""
-    told = {}
-    for rule in RULES:
-        off = {
-            path: float(module.weight.detach().std())
-            / _deviation(module, _law(module, rule), alpha)
-            for path, module, alpha in _layers(net)
-            if module.weight.numel() >= MANY
-        }
-        told = {path: factor for path, factor in off.items() if not 1 / NEAR < factor < NEAR}
-        if not told:
-            return rule
-    path, factor = next(iter(told.items()))
-    raise ValueError(
-        f"no rule in {tuple(RULES)} describes how the initial network was drawn: by the last one, "
-        f"the weights of {path!r} are {factor:.2f} times as large as they should be. Give rule=... "
-        "(or weights='rewind'); is `initial` the network before its training?"
-    )
-
-
-def _redraw(net: nn.Module, rule: str, generator: torch.Generator) -> None:
+def _redraw(net: nn.Module, rule: str | None, generator: torch.Generator) -> None:
     """Draw all Linear and Conv2d layers of a network anew, in place."""
     if rule not in RULES:
-        raise ValueError(f"rule is {rule!r}, but must be one of {tuple(RULES)}.")
+        raise ValueError(
+            f"rule is {rule!r}, but 'reinit' has to be told how the network was drawn: a network "
+            f"of splinelib.nets ({', '.join(DRAWN)}), or one of {tuple(RULES)}."
+        )
     for _, module, alpha in _layers(net):
         law = _law(module, rule)
         deviation, bound = _deviation(module, law, alpha), 1 / math.sqrt(module.weight[0].numel())
