@@ -1,7 +1,10 @@
 """splinelib.pruning: the criteria that look at a network as it is, and at a batch of images."""
 
+import functools
 import math
+from fractions import Fraction
 
+import numpy
 import pytest
 import torch
 from networks import state, unchanged
@@ -18,17 +21,21 @@ from planted import (
     rescaled,
 )
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from splinelib import nets
 from splinelib.pruning.family import check_ratio, keep_best, keep_best_weights, targets
 from splinelib.pruning.grasp import grasp, grasp_scores
 from splinelib.pruning.l1 import l1
+from splinelib.pruning.legr import legr
 from splinelib.pruning.lottery import magnitude
 from splinelib.pruning.random_units import random_units
 from splinelib.pruning.slimming import slimming
 from splinelib.pruning.snip import snip, snip_scores
+from splinelib.pruning.spline import spline
 from splinelib.pruning.synflow import flow, magnitudes, synflow
 from splinelib.pruning.thinet import thinet
+from splinelib.surgery import cut
 from splinelib.units import units
 
 UNITS = {"random": random_units, "l1": l1, "slimming": slimming, "thinet": thinet}
@@ -434,3 +441,46 @@ def test_thinet_refuses_what_it_does_not_know():
         thinet(net, 0.5, torch.randn(2, 1, 6, 6), samples=0)
     with pytest.raises(ValueError, match="x is torch.float64 .* the network torch.float32"):
         thinet(net, 0.5, torch.randn(2, 1, 6, 6, dtype=torch.float64))
+
+
+def cut_before():
+    """A residual network whose branches read selections of the stream already."""
+    net = nets.preresnet(20, width=0.25)
+    return cut(net, slimming(net, 0.3, residual="select")).net
+
+
+def test_what_a_cut_network_does_not_tell_is_said_in_words():
+    x, y = torch.randn(20, 3, 8, 8), torch.arange(20) % 10
+    for method in (l1, functools.partial(legr, x=x, y=y)):
+        with pytest.raises(ValueError, match="cut before, so its channels have no"):
+            method(cut_before(), 0.5, residual="select")
+    assert slimming(cut_before(), 0.5, residual="select").kept
+
+
+@pytest.mark.parametrize("method", [l1, slimming, random_units, spline])
+def test_no_layers_is_no_choice(method):
+    with pytest.raises(ValueError, match="layers names no layer"):
+        method(network("convnet"), 0.5, layers=[])
+
+
+def test_errors_of_scores_name_the_layer():
+    net = network("convnet")
+    net[4].weight.data[0] = torch.nan
+    with pytest.raises(ValueError, match="scores of '4' hold NaN"):
+        l1(net, 0.5)
+    with pytest.raises(ValueError, match="what '0' passes on holds NaN"):
+        thinet(net, 0.5, inputs("convnet")[0])
+    with pytest.raises(ValueError, match="flow is NaN"):
+        synflow(net, 0.5, inputs("convnet")[0])
+
+
+def test_weights_that_cannot_be_masked_are_refused_before_any_work():
+    net = nn.Sequential(weight_norm(nn.Linear(2, 4)), nn.ReLU(), nn.Linear(4, 1))
+    for method in (l1, random_units, spline):
+        with pytest.raises(ValueError, match="computed from others"):
+            method(net, 0.5)
+
+
+def test_any_kind_of_real_number_is_a_ratio():
+    net = network("convnet")
+    assert l1(net, numpy.float32(0.5)) == l1(net, 0.5) == l1(net, Fraction(1, 2))

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from splinelib.earlybird import ALGORITHM_1, Codes, EarlyBird, Rule
-from splinelib.pruning.family import Ticket, check_ratio, need_fit
-from splinelib.pruning.spline import spline
+from splinelib.pruning.family import Ticket, need_fit
+from splinelib.pruning.spline import check, spline
 
 
 def eb_spline(
@@ -74,13 +74,13 @@ def eb_spline(
     >>> ticket.fired, ticket.epoch < 8
     (True, True)
     """
-    check_ratio(ratio)
     need_fit("eb_spline", fit)
     if probe is None:
         raise ValueError(
             "eb_spline watches the codes of some inputs, so it needs probe: eb_spline(net, ratio, "
             "fit, probe) with probe, rest = splinelib.earlybird.held_out(images)."
         )
+    check(net, ratio, **options)  # better told now than after the training
     bird = EarlyBird(probe, rule, weight=weight, features=features)
     run = fit(net, label, until=bird)
     return Ticket(run.net, spline(run.net, ratio, **options), run.epoch, run.stopped)

@@ -1,12 +1,12 @@
 """EB Train: the mask of network slimming, drawn as soon as it stops changing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 
 from torch import nn
 
 from splinelib.earlybird import MASK_DISTANCE, EarlyBird, Rule, mask_codes
-from splinelib.pruning.family import Scope, Ticket, check_ratio, need_fit
+from splinelib.pruning.family import Scope, Ticket, need_fit
 from splinelib.pruning.slimming import slimming
 from splinelib.surgery.groups import Residual
 
@@ -19,6 +19,7 @@ def eb_train(
     rule: Rule = MASK_DISTANCE,
     scope: Scope = "global",
     residual: Residual = "inner",
+    layers: Collection[str] | None = None,
     label: str = "dense",
 ) -> Ticket:
     """Train until the mask that slimming would draw has settled, then draw it.
@@ -37,6 +38,8 @@ def eb_train(
         Of the mask that is drawn; the distance is that of global masks, as in the source.
     residual : "inner", "select" or "joint"
         Which channels can go, see ``surgery.groups``. The distance looks at every BatchNorm.
+    layers : collection of str, optional
+        Names of the groups to prune; default: all.
     label : str
         Names the dense training for ``fit``.
 
@@ -74,9 +77,9 @@ def eb_train(
     >>> ticket.fired, ticket.epoch < 8
     (True, True)
     """
-    check_ratio(ratio, scope)
     need_fit("eb_train", fit)
+    choice = {"scope": scope, "residual": residual, "layers": layers}
+    slimming(net, ratio, **choice)  # its errors are better told now than after the training
     bird = EarlyBird(partial(mask_codes, fraction=ratio), rule, weight="element")
     run = fit(net, label, until=bird)
-    mask = slimming(run.net, ratio, scope=scope, residual=residual)
-    return Ticket(run.net, mask, run.epoch, run.stopped)
+    return Ticket(run.net, slimming(run.net, ratio, **choice), run.epoch, run.stopped)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal, get_args
 
 import torch
@@ -45,7 +46,7 @@ class Ticket:
 
 def check_ratio(ratio: float, scope: str = "global") -> None:
     """Raise a ``ValueError`` unless 0 <= ratio < 1 and the scope is known."""
-    if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 <= ratio < 1:
+    if isinstance(ratio, bool) or not isinstance(ratio, Real) or not 0 <= ratio < 1:
         raise ValueError(
             f"ratio is {ratio!r}, but is the share of units (or weights) that go, in [0, 1): 0.5 "
             "removes half of them."
@@ -94,9 +95,20 @@ def targets(
             "what a layer writes must be read by Linear or Conv2d layers alone; "
             "splinelib.units.units(net) says, layer by layer, what stands in the way."
         )
-    if layers is None:
-        return found
+    if layers is not None:
+        found = _named(found, layers, residual)
+    ones = {name: torch.ones(group.width, device="cpu") for name, group in found.items()}
+    group_mask(net, found, ones)  # refuses now what no mask could remove later
+    return found
+
+
+def _named(
+    found: dict[str, Group], layers: Collection[str], residual: Residual
+) -> dict[str, Group]:
+    """The groups that are named."""
     layers = [layers] if isinstance(layers, str) else list(layers)
+    if not layers:
+        raise ValueError(f"layers names no layer; there are {', '.join(found)}.")
     for name in layers:
         if name not in found:
             raise ValueError(
@@ -104,6 +116,17 @@ def targets(
                 f"from: {', '.join(found)}."
             )
     return {name: group for name, group in found.items() if name in layers}
+
+
+def need_writers(found: Mapping[str, Group]) -> None:
+    """Raise a ``ValueError`` if it is not known which layers write the channels of a group."""
+    silent = [name for name, group in found.items() if not group.writers]
+    if silent:
+        raise ValueError(
+            f"{silent[0]!r} reads a selection, in a network that was cut before, so its channels "
+            "have no weights of their own: leave it out by layers=[...], or prune it by slimming or "
+            "spline."
+        )
 
 
 def prunable(net: nn.Module) -> dict[str, nn.Parameter]:
@@ -131,7 +154,12 @@ def scoring_copy(net: nn.Module) -> nn.Module:
 
     Dropout would make scores random, so every other layer is in evaluation mode.
     """
-    net = copied(net).eval().requires_grad_(True)
+    return by_the_batch(copied(net)).requires_grad_(True)
+
+
+def by_the_batch(net: nn.Module) -> nn.Module:
+    """Put a network into evaluation mode, all but its BatchNorms; in place."""
+    net.eval()
     for module in net.modules():
         if isinstance(module, _BatchNorm):
             module.train()
@@ -221,4 +249,4 @@ def _one(name: str, values: Tensor, ratio: float, free: int) -> Tensor:
             f"ratio={ratio} removes {goes} of {n} in {name!r}, but the scores let only {free} go: "
             "the others are +inf."
         )
-    return select(values, goes / n)
+    return select({name: values}, goes / n)[name]

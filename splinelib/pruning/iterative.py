@@ -1,6 +1,6 @@
 """Iterative slimming: train, prune a part, and again, until the ratio is reached."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from torch import nn
 
@@ -20,6 +20,7 @@ def iterative(
     rounds: int = 3,
     scope: Scope = "global",
     residual: Residual = "inner",
+    layers: Collection[str] | None = None,
     label: str = "round",
 ) -> Ticket:
     """Prune by network slimming in several rounds, with a whole training in each.
@@ -40,6 +41,8 @@ def iterative(
         Whether the ratio holds for all layers together or in each.
     residual : "inner", "select" or "joint"
         Which channels can go, see ``surgery.groups``.
+    layers : collection of str, optional
+        Names of the groups to prune; default: all.
     label : str
         The trainings are called ``"round 1"`` and so on.
 
@@ -78,9 +81,11 @@ def iterative(
     need_fit("iterative", fit)
     if rounds < 1:
         raise ValueError(f"rounds is {rounds}, but at least one round has to prune.")
-    found = targets(net, residual)
+    found = targets(net, residual, layers)
     whole = copied(net).eval()
-    keep = exactly(slimming_scores(whole, found), 0.0, scope)
+    scores = slimming_scores(whole, found)
+    exactly(scores, ratio, scope)  # a ratio out of reach is better told now
+    keep = exactly(scores, 0.0, scope)
     for number in range(1, rounds + 1):
         small, plan = cut(whole, group_mask(whole, found, keep))
         run = fit(small, f"{label} {number}")

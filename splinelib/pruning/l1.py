@@ -5,7 +5,7 @@ from collections.abc import Collection
 from torch import Tensor, nn
 
 from splinelib.masks import Mask
-from splinelib.pruning.family import Scope, check_ratio, keep_best, targets
+from splinelib.pruning.family import Scope, check_ratio, keep_best, need_writers, targets
 from splinelib.surgery.groups import Group, Residual
 from splinelib.units.weights import current
 
@@ -65,6 +65,7 @@ def l1(
     """
     check_ratio(ratio, scope)
     found = targets(net, residual, layers)
+    need_writers(found)
     scores = {name: _norms(net, group) for name, group in found.items()}
     return keep_best(net, found, scores, ratio, scope)
 

@@ -1,6 +1,6 @@
 """LeGR: one global ranking of all filters, made comparable by an affine map for each layer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -9,10 +9,19 @@ from torch import Tensor, nn
 from splinelib.masks import Mask, select
 from splinelib.pruning.budget import Budget, allowed, check_budget, macs_by_width
 from splinelib.pruning.evolution import aging
-from splinelib.pruning.family import check_ratio, mean_loss, need_images, targets
+from splinelib.pruning.family import (
+    by_the_batch,
+    check_ratio,
+    exactly,
+    mean_loss,
+    need_images,
+    need_writers,
+    targets,
+)
 from splinelib.surgery import cut
 from splinelib.surgery.groups import Group, Residual, group_mask
 from splinelib.units.walk import evaluating
+from splinelib.units.weights import current
 
 Groups = Mapping[str, Group]
 Keep = dict[str, Tensor]
@@ -26,6 +35,7 @@ def legr(
     *,
     budget: Budget = "units",
     residual: Residual = "inner",
+    layers: Collection[str] | None = None,
     population: int = 64,
     sample: int = 16,
     generations: int = 400,
@@ -52,6 +62,8 @@ def legr(
         are left: the first count that suffices.
     residual : "inner", "select" or "joint"
         Which channels can go, see ``surgery.groups``.
+    layers : collection of str, optional
+        Names of the groups to prune; default: all.
     population, sample, generations, mutate
         Of the evolution: how many candidates live, how many enter a tournament, how many are tried
         in all (those of the first population included), and the share of layers that change.
@@ -106,7 +118,8 @@ def legr(
     check_ratio(ratio)
     check_budget(budget)
     need_images("legr", x, y)
-    found = targets(net, residual)
+    found = targets(net, residual, layers)
+    need_writers(found)
     norms = squared_norms(net, found)
     pick = picker(net, found, ratio, budget, x.shape[1:])
     generator = generator or torch.Generator().manual_seed(0)
@@ -128,7 +141,7 @@ def squared_norms(net: nn.Module, found: Groups) -> Keep:
     """Squared norm of the filters of each channel ``(n,)``, float64; summed over its writers."""
     return {
         name: sum(
-            net.get_submodule(path).weight.detach().double().square().flatten(1).sum(1)
+            current(net.get_submodule(path), "weight").double().square().flatten(1).sum(1)
             for path in group.writers
         )
         for name, group in found.items()
@@ -146,7 +159,7 @@ def ranked(norms: Keep, maps: Tensor) -> Keep:
 def picker(net, found: Groups, ratio: float, budget: Budget, shape) -> Callable[[Keep], Keep]:
     """What turns scores into the channels that are kept, under a budget."""
     if budget == "units":
-        return lambda scores: select(scores, ratio, scope="global")
+        return lambda scores: exactly(scores, ratio)
     count = macs_by_width(net, found, shape)
     limit, total = allowed(ratio, count({})), sum(group.width for group in found.values())
 
@@ -196,7 +209,8 @@ class Judge:
 
     def _loss(self, small: nn.Module) -> float:
         """Train the small network for a while and measure it."""
-        weights = list(small.train().requires_grad_(True).parameters())
+        # dropout would draw from the global generator, and judge the same choice in two ways
+        weights = list(by_the_batch(small).requires_grad_(True).parameters())
         optimizer = torch.optim.SGD(weights, lr=self.lr, momentum=0.9, weight_decay=5e-4)
         with torch.enable_grad():
             for rows in self.batches:

@@ -1,6 +1,8 @@
 """Spline pruning: of the two units whose hyperplanes are closest, one goes, again and again."""
 
+import math
 from collections.abc import Collection, Iterator
+from numbers import Real
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -9,7 +11,13 @@ from torch import Tensor, nn
 
 from splinelib.masks import Mask
 from splinelib.ops import unwrapped
-from splinelib.pruning.family import Scope, check_ratio, keep_best, targets
+from splinelib.pruning.family import (
+    Scope,
+    check_ratio,
+    exactly,
+    keep_best,
+    targets,
+)
 from splinelib.pruning.hyperplanes import drawing, hyperplanes
 from splinelib.pruning.reduce import PROJECTIONS, Reduce, check_reduce, common_rank, distances
 from splinelib.redundancy import greedy
@@ -113,8 +121,8 @@ def spline(
     >>> mask.entries["0.bias"].tolist()
     [True, False, True]
     """
-    check_ratio(ratio, scope)
-    found = targets(net, residual, layers)
+    chosen = {"criterion": criterion, "bias": bias, "reduce": reduce, "rank": rank}
+    found = check(net, ratio, scope=scope, rho=rho, residual=residual, layers=layers, **chosen)
     going = dict(_going(net, found, criterion, bias, rho, reduce, rank))
     return keep_best(net, found, _ranks(going), ratio, scope)
 
@@ -163,6 +171,29 @@ def spline_scores(
     found = targets(net, residual, layers)
     going = _going(net, found, criterion, bias, rho, reduce, rank)
     return {name: at.scores for name, at in going}
+
+
+def check(
+    net: nn.Module,
+    ratio: float,
+    *,
+    scope: Scope = "layerwise",
+    criterion: Criterion = "invariant",
+    bias: Bias = "folded",
+    rho: float = 0.05,
+    reduce: Reduce = "none",
+    rank: int | None = None,
+    residual: Residual = "inner",
+    layers: Collection[str] | None = None,
+) -> dict[str, Group]:
+    """The groups that ``spline`` would prune; its errors, before any work is done."""
+    check_ratio(ratio, scope)
+    _check(criterion, bias, reduce, rank)
+    if not (isinstance(rho, Real) and 0 < rho < math.inf):
+        raise ValueError(f"rho is {rho!r}; a positive number is needed, such as the paper's 0.05.")
+    found = targets(net, residual, layers)
+    exactly({name: torch.zeros(group.width) for name, group in found.items()}, ratio, scope)
+    return found
 
 
 def _going(

@@ -108,6 +108,8 @@ def flow(positive: nn.Module, ones: Tensor) -> dict[str, Tensor]:
     each layer once), so no layer can be starved by the others.
     """
     weights, total = prunable(positive), positive(ones).sum()
+    if total.isnan():
+        raise ValueError("the synaptic flow is NaN: give every weight a number first.")
     if not total.isfinite():
         raise ValueError(f"the synaptic flow is {total.item()}, beyond float64: scale the weights.")
     grads = torch.autograd.grad(total, list(weights.values()), materialize_grads=True)

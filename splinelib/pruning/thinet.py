@@ -13,11 +13,21 @@ from splinelib.pruning.terms import column_scaled, terms
 from splinelib.surgery.groups import Residual, group_mask
 
 
-def thinet(net: nn.Module, ratio: float, x: Tensor | None = None, y=None, **options) -> Mask:
+def thinet(
+    net: nn.Module,
+    ratio: float,
+    x: Tensor | None = None,
+    y: Tensor | None = None,
+    *,
+    samples: int = 10,
+    residual: Residual = "inner",
+    layers: Collection[str] | None = None,
+    generator: torch.Generator | None = None,
+) -> Mask:
     """Remove in each layer the channels that the next layer misses least.
 
-    The mask of ``thinet_ticket``, whose parameters these are; for the rescaled weights, or to
-    train between the layers, call that. ``y`` is not looked at.
+    The mask of ``thinet_ticket``, which tells what its parameters are; for the rescaled weights, or
+    to train between the layers, call that. ``y`` is not looked at.
 
     Examples
     --------
@@ -26,7 +36,8 @@ def thinet(net: nn.Module, ratio: float, x: Tensor | None = None, y=None, **opti
     >>> thinet(net, 0.5, torch.eye(2, dtype=torch.float64)).counts()["0.bias"]
     (2, 4)
     """
-    return thinet_ticket(net, ratio, x=x, **options).mask
+    options = {"samples": samples, "residual": residual, "layers": layers}
+    return thinet_ticket(net, ratio, x=x, generator=generator, **options).mask
 
 
 def thinet_ticket(
@@ -93,6 +104,11 @@ def thinet_ticket(
     net, mask = copied(net).eval(), Mask({})
     for name, group in found.items():
         parts = [terms(net, reader, x, samples, generator) for reader in group.readers]
+        if not all(Z.isfinite().all() for Z in parts):
+            raise ValueError(
+                f"what {name!r} passes on holds NaN or infinity: give every weight and pixel a "
+                "number first."
+            )
         keep = best_subset(torch.cat(parts), count(ratio, group.width))
         for reader, Z in zip(group.readers, parts, strict=True):
             column_scaled(net, reader, factors(Z, keep))
