@@ -18,11 +18,12 @@ from splinelib.pruning.budget import allowed, macs_by_width
 from splinelib.pruning.eb_spline import eb_spline
 from splinelib.pruning.eb_train import eb_train
 from splinelib.pruning.evolution import aging, elitist
+from splinelib.pruning.family import Ticket
 from splinelib.pruning.iterative import iterative
 from splinelib.pruning.l1 import l1
-from splinelib.pruning.legr import legr, picker, ranked, squared_norms
-from splinelib.pruning.metapruning import metapruning
-from splinelib.pruning.pruningnet import PruningNet
+from splinelib.pruning.legr import Judge, legr, picker, ranked, squared_norms
+from splinelib.pruning.metapruning import judged, metapruning
+from splinelib.pruning.pruningnet import Hyper, PruningNet
 from splinelib.pruning.slimming import slimming
 from splinelib.pruning.spline import spline
 from splinelib.pruning.weights import first_epoch, put_back, start
@@ -214,6 +215,43 @@ class TestLegr:
         with pytest.raises(ValueError, match="budget is 'flops'"):
             legr(net, 0.5, x, y, budget="flops")
 
+    def test_norms_are_squared_and_see_torchs_own_pruning(self):
+        net = nets.by_hand(([[3, 4], [1, 0]], [5, 6]), ([[1, 1]], [0]))
+        assert squared_norms(net, groups(net))["0"].tolist() == [25, 1]
+        torch.nn.utils.prune.custom_from_mask(net[0], "weight", torch.tensor([[0, 1], [1, 1]]))
+        net[0].weight_orig.data[0, 0] = 9.0  # no forward pass since: `weight` itself is stale
+        assert squared_norms(net, groups(net))["0"].tolist() == [16, 1]
+
+    def test_the_fitness_is_the_held_out_loss_after_the_steps(self):
+        """Written out, with BatchNorm by the batch while training and by its statistics after."""
+        net, (x, y) = planted.network("convnet"), planted.inputs("convnet")
+        found, settings = groups(net), {"steps": 3, "lr": 0.1, "batch": 4}
+        judge = Judge(net, found, x, y, 0.25, **settings, generator=seeded())
+        keep = first(found, dict.fromkeys(found, 2))
+        small = surgery.cut(net, group_mask(net, found, keep)).net
+        order = torch.randperm(len(x), generator=(generator := seeded()))
+        seen, rest = order[: round(len(x) / 4)], order[round(len(x) / 4) :]
+        optimizer = torch.optim.SGD(small.parameters(), 0.1, momentum=0.9, weight_decay=5e-4)
+        for rows in torch.randint(len(rest), (3, 4), generator=generator):
+            optimizer.zero_grad()
+            F.cross_entropy(small.train()(x[rest[rows]]), y[rest[rows]]).backward()
+            optimizer.step()
+        loss = F.cross_entropy(small.eval()(x[seen]), y[seen])
+        assert judge(keep) == pytest.approx(loss.item(), rel=1e-9)
+
+    def test_dropout_draws_nothing(self):
+        net = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.ReLU(), nn.Linear(8, 2))
+        x, y = torch.randn(64, 4, generator=seeded()), torch.arange(64) % 2
+        sizes = {"population": 4, "sample": 2, "generations": 8, "steps": 3}
+        state, found = torch.get_rng_state(), []
+        for seed in range(3):
+            torch.manual_seed(seed)
+            found.append(legr(net, 0.5, x, y, **sizes))
+        assert found[0] == found[1] == found[2]
+        torch.set_rng_state(state)
+        legr(net, 0.5, x, y, **sizes)
+        assert torch.equal(torch.get_rng_state(), state)
+
     def test_leaves_the_network_and_torchs_random_state_alone(self):
         net, (x, y) = planted.network("convnet"), planted.inputs("convnet", 20)
         before = {name: value.clone() for name, value in net.state_dict().items()}
@@ -290,6 +328,16 @@ class TestPruningNet:
         narrow, wide = maker.weights({"0": 2}), maker.weights({"0": 8})
         assert not torch.equal(narrow["0.weight"], wide["0.weight"][:2])
 
+    def test_a_hyper_network_has_one_hidden_layer_of_relus(self):
+        hyper = Hyper(nn.Linear(3, 2).double(), 5, seeded())
+        shares = torch.tensor([0.4, 0.7], dtype=torch.float64)
+        h = (hyper.fc1.weight @ shares + hyper.fc1.bias).clamp(min=0)
+        flat = hyper.fc2.weight @ h + hyper.fc2.bias
+        weight, bias = hyper.weights(shares)
+        assert torch.allclose(weight, flat[:6].reshape(2, 3), atol=1e-14)
+        assert torch.allclose(bias, flat[6:], atol=1e-14)
+        assert (hyper.fc1.weight @ shares + hyper.fc1.bias < 0).any()
+
     def test_refuses_what_is_no_chain(self):
         with pytest.raises(ValueError, match=r"'stage1.0' is a Bottleneck"):
             PruningNet(nets.build("preresnet20", 10))
@@ -302,6 +350,22 @@ class TestPruningNet:
 
 class TestMetapruning:
     small = {"population": 6, "parents": 3, "iterations": 3}
+
+    def test_a_choice_is_judged_by_error_then_loss_with_statistics_of_its_own(self):
+        """A unit that tells the classes apart is worth more than one that does not."""
+        net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.ReLU(), nn.Linear(2, 2)).double()
+        net[0].weight.data = torch.eye(2).double()
+        net[3].weight.data = torch.tensor([[1.0, 1.0], [-1.0, -1.0]]).double()
+        net[3].bias.data = torch.tensor([-0.5, 0.5]).double()
+        x = torch.tensor([[3.0, 0.0], [-3.0, 0.0], [3.1, 0.1], [-3.1, 0.1]]).double()
+        y = torch.tensor([0, 1, 0, 1])
+        net[1].running_mean += 100.0  # of other images: nothing would pass
+        keeps = [{"0": torch.tensor(kept)} for kept in ([True, False], [False, True])]
+        good, bad = (judged(Ticket(net, group_mask(net, groups(net), k)), x, y) for k in keeps)
+        assert good[0] == 0 < bad[0]
+        z = (x[:, 0] - x[:, 0].mean()) / (x[:, 0].var(correction=1) + 1e-5).sqrt()
+        logits = z.clamp(min=0)[:, None] * torch.tensor([1.0, -1.0]) + torch.tensor([-0.5, 0.5])
+        assert good[1] == pytest.approx(F.cross_entropy(logits, y).item(), rel=1e-6)
 
     def test_narrows_the_layer_that_has_little_to_do(self):
         x, y = radial()
@@ -414,6 +478,47 @@ class TestEarlyBirds:
         ticket = eb_spline(net, 0.5, fit, self.probe(), rule=rule, scope="global", bias="beta")
         assert told == ["search", "dense"]
         assert ticket.mask == spline(ticket.net, 0.5, scope="global", bias="beta")
+
+    def test_how_the_codes_are_compared_is_passed_on(self, monkeypatch):
+        made = []
+
+        class Spy:
+            def __init__(self, probe, rule, **options):
+                made.append(options)
+                raise InterruptedError
+
+        for module in (eb_spline, eb_train):
+            monkeypatch.setitem(module.__globals__, "EarlyBird", Spy)
+        net, x = planted.network("convnet"), planted.inputs("convnet")[0]
+        with pytest.raises(InterruptedError):
+            eb_spline(net, 0.5, print, x, weight="element", features=7)
+        with pytest.raises(InterruptedError):
+            eb_train(net, 0.5, print)
+        assert made == [{"weight": "element", "features": 7}, {"weight": "element"}]
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"scope": "both"}, "scope is 'both'"),
+            ({"criterion": "eq6"}, "criterion is 'eq6'"),
+            ({"rho": -1}, "rho is -1"),
+            ({"scope": "global", "ratio": 0.999}, "may go"),
+            ({"layers": ["x"]}, "layers names 'x'"),
+        ],
+    )
+    def test_bad_options_are_told_before_the_training(self, options, message):
+        net, x = planted.network("convnet"), planted.inputs("convnet")[0]
+        ratio = options.pop("ratio", 0.5)
+
+        def fit(*_args, **_options):
+            pytest.fail("trained first")
+
+        with pytest.raises(ValueError, match=message):
+            eb_spline(net, ratio, fit, x, **options)
+        if not {"criterion", "rho"} & options.keys():
+            for method in (eb_train, iterative):
+                with pytest.raises(ValueError, match=message):
+                    method(net, ratio, fit, **options)
 
     def test_say_what_they_need(self):
         with pytest.raises(ValueError, match="needs fit"):

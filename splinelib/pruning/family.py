@@ -124,8 +124,8 @@ def need_writers(found: Mapping[str, Group]) -> None:
     if silent:
         raise ValueError(
             f"{silent[0]!r} reads a selection, in a network that was cut before, so its channels "
-            "have no weights of their own: leave it out by layers=[...], or prune it by slimming or "
-            "spline."
+            "have no weights of their own: leave it out by layers=[...], or prune it by slimming "
+            "or spline."
         )
 
 
