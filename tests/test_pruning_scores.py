@@ -1,6 +1,7 @@
 """splinelib.pruning: the scores of each criterion against independent computations."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -102,6 +103,36 @@ def test_synaptic_flow_is_conserved_from_layer_to_layer():
         sums = [s.sum().item() for s in flow(positive, ones).values()]
         np.testing.assert_allclose(sums, positive(ones).sum().item(), rtol=1e-12)
         assert sums[0] > 0
+
+
+def test_synflow_keeps_what_the_sources_loop_keeps():
+    """One round after the other, written out: the density falls by the same factor each time."""
+    net = nets.mlp([3, 12, 9, 2], generator=torch.Generator().manual_seed(3))
+    weights = [
+        layer.weight.detach().abs().requires_grad_()
+        for layer in net
+        if len(list(layer.parameters()))
+    ]
+    total, keep, rounds = sum(w.numel() for w in weights), 0.1, 7
+    masks = [torch.ones_like(w) for w in weights]
+    for k in range(1, rounds + 1):
+        h = torch.ones(1, 3, dtype=torch.float64)
+        for w, m in zip(weights, masks, strict=True):
+            h = h @ (w * m).T
+        grads = torch.autograd.grad(h.sum(), weights)
+        scores = [(w * g * m).detach() for w, g, m in zip(weights, grads, masks, strict=True)]
+        stay = total - math.floor((1 - keep ** (k / rounds)) * total + 0.5)
+        threshold = torch.cat([v.flatten() for v in scores]).topk(stay).values[-1]
+        masks = [(v >= threshold).double() for v in scores]
+    found = synflow(_without_biases(net), 1 - keep, shape=(3,), rounds=rounds).entries.values()
+    assert all(torch.equal(a, b.bool()) for a, b in zip(found, masks, strict=True))
+
+
+def _without_biases(net):
+    for module in net:
+        if getattr(module, "bias", None) is not None:
+            module.bias.data.zero_()
+    return net
 
 
 def test_synflow_scores_a_deep_network_in_float32():
