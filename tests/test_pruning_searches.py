@@ -758,3 +758,9 @@ class TestLayerwise:
 
 def planted_chain():
     return nets.convnet((1, 6, 6), (3, 4), (3, 3), 3, batch_norm=True)
+
+    def test_settings_that_would_be_lost_are_refused(self):
+        net, images = nets.build("mlp", 3, in_shape=(1, 6, 6), hidden=[4]), training.source()
+        for wrong in ({"every": 0}, {"fit": print, "nonsense": 3}):
+            with pytest.raises(ValueError, match="every 1 or more epochs"):
+                layerwise(net, images, **wrong)

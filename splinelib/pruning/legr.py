@@ -98,8 +98,8 @@ def legr(
 
     Chin et al., "Towards efficient model compression via learned global ranking" (CVPR 2020); the
     public code is cmu-enyac/LeGR, whose settings are the defaults (for MobileNetV2; its ResNet-56
-    takes ``steps=0``). A network of a few layers is well served by ``population=16, sample=4,
-    generations=64, steps=20``. What differs: with fewer than ten layers the code's
+    on CIFAR-10 takes ``steps=0``). A network of a few layers is well served by ``population=16,
+    sample=4, generations=64, steps=20``. What differs: with fewer than ten layers the code's
     ``int(mutate * layers)`` is 0 and nothing would ever change, here at least one layer does; its
     safeguard of 10 % of each layer is one channel here; all candidates train on the same batches,
     so that equal masks are tried once; images are not augmented. Taught in *A tour of pruning

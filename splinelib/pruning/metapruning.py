@@ -96,8 +96,10 @@ def metapruning(
     hyper-network sees the widths on either side of its layer, theirs those of a block. What
     differs: a candidate that misses the budget is repaired, channel by channel at layers drawn at
     random, where theirs is thrown away and drawn again, which takes for ever at a tight budget;
-    candidates of equal error are told apart by their loss; BatchNorm's statistics come from x
-    itself, theirs from training images. Taught in *A tour of pruning methods*.
+    candidates of equal error are told apart by their loss; the first candidates come from all
+    shares, theirs from the middle ones, and a share that is drawn anew may be the old one; one
+    BatchNorm serves all widths, theirs has one for each share; its statistics come from x itself,
+    theirs from 100 batches of 1000 training images. Taught in *A tour of pruning methods*.
 
     Examples
     --------
@@ -141,7 +143,7 @@ def judged(ticket: Ticket, x: Tensor, y: Tensor) -> tuple[float, float]:
         norm.momentum = None  # the mean over all batches alike
         norm.train()
     with torch.no_grad():
-        for part in x.split(1000) if norms else ():
+        for part in x.tensor_split(-(-len(x) // 1000)) if norms else ():  # none of a single image
             small(part)
         logits = small.eval()(x)
         wrong = (logits.argmax(1) != y).double().mean()

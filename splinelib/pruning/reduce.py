@@ -198,6 +198,7 @@ def _projected(here: Rows, whole: Tensor, rho, form, reduce, rank, precision) ->
     R = project(here.W, rank, reduce)
     length = R.norm(dim=1)
     eps = torch.finfo(precision or here.W.dtype).eps
+    # a direction that the projection has all but lost is rounding, by pair_matrix's own rule
     seen = (length > 32 * min(eps, torch.finfo(torch.float32).eps)).nonzero().flatten()
     if len(seen) < 2:
         return whole.clone()

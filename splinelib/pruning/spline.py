@@ -57,7 +57,8 @@ def spline(
         A network, see ``splinelib.units``; BatchNorm counts with its running statistics, in
         training mode, too. It stays as it is.
     ratio : float, in [0, 1)
-        The share of units that go. Of n, ``floor(ratio n + 1/2)`` are removed.
+        The share of units that go. Of n, ``floor(ratio n + 1/2)`` are removed (the paper does not
+        say how it rounds).
     scope : "layerwise" or "global"
         Whether n counts the units of each group, of which the last one always stays (so 0.9 of 4
         removes 3), or of all groups together.
@@ -77,7 +78,8 @@ def spline(
         Dimension for "pca", "fa" and "svd". Default: the largest that all groups allow, the
         smallest number of hyperplanes or inputs of any.
     residual : "inner", "select" or "joint"
-        Which channels of a residual network may go, see ``splinelib.surgery.groups``.
+        Which channels may go, see ``splinelib.surgery.groups``, which lists them: where most layers
+        are in sums, or are grouped convolutions, "inner" is little.
     layers : collection of str, optional
         Names of the groups to prune; default: all.
 

@@ -90,6 +90,11 @@ def layerwise(
     >>> len(pretrained.runs), pretrained.net[1].weight.shape
     (3, torch.Size([16, 64]))
     """
+    if every < 1 or (fit and options):
+        raise ValueError(
+            f"every={every}, fit={fit!r}, and further settings {sorted(options)}: the rate falls "
+            "every 1 or more epochs, and what trains by itself takes its own settings."
+        )
     recipe = Recipe(
         epochs=epochs,
         batch=source.batch,
