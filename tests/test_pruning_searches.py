@@ -749,6 +749,12 @@ class TestLayerwise:
             epochs=50, batch=16, lr=0.1, drops=(15, 30, 45), factor=0.2, weight_decay=5e-4
         )
 
+    def test_settings_that_would_be_lost_are_refused(self):
+        net, images = nets.build("mlp", 3, in_shape=(1, 6, 6), hidden=[4]), training.source()
+        for wrong in ({"every": 0}, {"fit": print, "nonsense": 3}):
+            with pytest.raises(ValueError, match="every 1 or more epochs"):
+                layerwise(net, images, **wrong)
+
     def test_refuses_what_is_no_chain_of_layers(self):
         with pytest.raises(ValueError, match="is a Bottleneck"):
             layerwise(nets.build("preresnet20", 10), training.source())
@@ -758,9 +764,3 @@ class TestLayerwise:
 
 def planted_chain():
     return nets.convnet((1, 6, 6), (3, 4), (3, 3), 3, batch_norm=True)
-
-    def test_settings_that_would_be_lost_are_refused(self):
-        net, images = nets.build("mlp", 3, in_shape=(1, 6, 6), hidden=[4]), training.source()
-        for wrong in ({"every": 0}, {"fit": print, "nonsense": 3}):
-            with pytest.raises(ValueError, match="every 1 or more epochs"):
-                layerwise(net, images, **wrong)
