@@ -235,8 +235,12 @@ def test_what_a_layer_reads_for_a_look_stays_whole():
 def test_a_hook_that_may_change_results_is_named():
     net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
     mask = unit_mask(net, {"0": torch.arange(6) < 3})
-    for register in (net[1].register_forward_hook, net[1].register_forward_pre_hook):
-        handle = register(lambda *_: None)
+    hooks = {
+        net[1].register_forward_hook: lambda _module, _inputs, output: output + 1,
+        net[1].register_forward_pre_hook: lambda _module, inputs: (inputs[0] + 1,),
+    }
+    for register, hook in hooks.items():
+        handle = register(hook)
         with pytest.raises(ValueError, match=r"'1' \(ReLU\) has a forward hook"):
             cut(net, mask)
         handle.remove()
