@@ -108,3 +108,16 @@ def test_pooling_with_ceil_mode_is_read_but_not_partitioned():
     assert agree(surgery.cut(net, mask).net, mask.apply(net), (1, 3, 3))
     with pytest.raises(ValueError, match="'1' is a MaxPool2d with ceil_mode"):
         affine_map(net, normal(2, 1, 3, 3))
+
+
+def test_two_cuts_compose_where_a_selection_stands_behind_a_flatten():
+    """What such a selection is offered is not known to the second plan."""
+    layers = [nn.Conv2d(1, 4, 3), nn.Flatten(), nn.BatchNorm1d(4 * 9), nn.ReLU()]
+    net = nn.Sequential(*layers, nn.Linear(4 * 9, 5), nn.BatchNorm1d(5), nn.Linear(5, 2)).double()
+    stays = torch.tensor([True, False, True, True]).repeat_interleave(9)
+    first = surgery.cut(net, Mask({"2.weight": stays, "2.bias": stays}))
+    second = surgery.cut(
+        first.net, Mask({"5.weight": torch.arange(5) < 2, "5.bias": torch.arange(5) < 2})
+    )
+    both = surgery.shrink(net, first.plan.then(second.plan))
+    assert [p.shape for p in both.parameters()] == [p.shape for p in second.net.parameters()]
