@@ -68,6 +68,9 @@ class Op:
         The window of a ``"max"`` operation.
     function : str
         The function or method that is called, such as ``"add"``; empty for a module.
+    spied : bool
+        Whether something whose result is not used takes this result, too: a layer that is called
+        for a look, say.
     """
 
     name: str
@@ -79,6 +82,7 @@ class Op:
     alpha: float = 0.0
     pool: nn.MaxPool2d | None = None
     function: str = ""
+    spied: bool = False
 
     def check_windows(self) -> None:
         """Raise a ``ValueError`` for a max-pooling whose windows are not read."""
@@ -130,7 +134,8 @@ def trace(net: nn.Module) -> list[Op]:
     needed = {result.name}
     for op in reversed(ops):
         needed |= set(op.inputs) if op.name in needed else set()
-    ops = [op for op in ops if op.name in needed]
+    spied = {name for op in ops if op.name not in needed for name in op.inputs}
+    ops = [replace(op, spied=op.name in spied) for op in ops if op.name in needed]
     kinds = [op.kind for op in ops]
     if kinds.count("input") != 1:
         raise ValueError(f"{type(net).__name__} must be a function of one input tensor.")
@@ -293,6 +298,8 @@ def _function_op(node: fx.Node, target: Callable, label: str, inputs: tuple[str,
     if label in ("view", "reshape") and _keeps_batch(node):
         rest = node.args[2:]
         return Op(node.name, "affine", inputs[:1], *[lambda t: t.reshape(len(t), *rest)] * 2)
+    if label == "dropout" and node.kwargs.get("training", (*node.args, 0.5, True)[2]) is False:
+        return Op(node.name, "affine", inputs, nn.Identity(), nn.Identity())
     apply = _with_constants(node, target)
     if label in SUMS:
         constants = [abs(v) for v in node.args if not isinstance(v, fx.Node)]

@@ -4,13 +4,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
-from networks import Written, shaken, state, unchanged
+from networks import Written, normal, shaken, state, unchanged
 from test_surgery import masked_by
 from torch import nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, prune
 
 from splinelib import nets, surgery
-from splinelib.surgery import group_mask, groups
+from splinelib.masks import Mask, unit_mask
+from splinelib.surgery import cut, group_mask, groups
 from splinelib.units import units
 from splinelib.units.order import NORMS
 
@@ -200,3 +201,55 @@ def test_what_cannot_be_masked_is_refused():
     net = nn.Sequential(parametrizations.weight_norm(nn.Linear(3, 4)), nn.Linear(4, 2))
     with pytest.raises(ValueError, match="'0.weight' is no parameter of its own"):
         group_mask(net, groups(net), keep)
+
+
+class Looking(nn.Module):
+    """Calls a layer for a look, and drops out by a function."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 6), nn.Linear(6, 6)
+        self.head, self.look = nn.Linear(6, 2), nn.Linear(6, 3)
+
+    def forward(self, x):
+        h = F.relu(self.first(x))
+        self.look(h)
+        h = F.dropout(F.relu(self.second(h)), 0.5, training=self.training)
+        return self.head(h)
+
+
+def test_what_a_layer_reads_for_a_look_stays_whole():
+    net, x = Looking().double(), normal(5, 4)
+    assert list(groups(net)) == ["second"]
+    entries = {name: torch.ones_like(p, dtype=torch.bool) for name, p in net.named_parameters()}
+    for name in ("first.weight", "first.bias", "second.weight", "second.bias"):
+        entries[name][:3] = False
+    mask = Mask(entries)
+    small, plan = cut(net.train(), mask)
+    assert len(plan.kept["first"]) == 6
+    assert len(plan.kept["second"]) == 3
+    assert torch.equal(small.eval()(x), mask.apply(net).eval()(x))
+    assert small.train()(x).shape == (5, 2)
+
+
+def test_a_hook_that_may_change_results_is_named():
+    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+    mask = unit_mask(net, {"0": torch.arange(6) < 3})
+    hooks = {
+        net[1].register_forward_hook: lambda _module, _inputs, output: output + 1,
+        net[1].register_forward_pre_hook: lambda _module, inputs: (inputs[0] + 1,),
+    }
+    for register, hook in hooks.items():
+        handle = register(hook)
+        with pytest.raises(ValueError, match=r"'1' \(ReLU\) has a forward hook"):
+            cut(net, mask)
+        handle.remove()
+    prune.l1_unstructured(net[2], "weight", 0.3)
+    assert cut(net, mask).net[0].out_features == 3
+
+
+def test_a_layer_without_units_is_named():
+    with pytest.warns(UserWarning, match="zero-element"):
+        net = nn.Sequential(nn.Linear(4, 0), nn.ReLU(), nn.Linear(0, 2))
+    with pytest.raises(ValueError, match="'0' has no weight at all"):
+        groups(net)

@@ -108,3 +108,28 @@ def test_pooling_with_ceil_mode_is_read_but_not_partitioned():
     assert agree(surgery.cut(net, mask).net, mask.apply(net), (1, 3, 3))
     with pytest.raises(ValueError, match="'1' is a MaxPool2d with ceil_mode"):
         affine_map(net, normal(2, 1, 3, 3))
+
+
+class TwoBranches(nn.Module):
+    """Both read a flattened map; one of them behind a BatchNorm."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(1, 4, 3), nn.BatchNorm1d(4 * 9)
+        self.one, self.other = nn.Linear(4 * 9, 2), nn.Linear(4 * 9, 2)
+
+    def forward(self, x):
+        y = self.conv(x).flatten(1)
+        return self.other(y) + self.one(self.norm(y).relu())
+
+
+def test_two_cuts_compose_where_a_selection_stands_behind_a_flatten():
+    """What such a selection is offered is not known to the second plan."""
+    net, stays = TwoBranches().double().eval(), torch.tensor([True, False, True, False])
+    pixels = stays.repeat_interleave(9)
+    first = surgery.cut(net, Mask({"norm.weight": pixels, "norm.bias": pixels}))
+    assert len(first.net.norm.select.index) == 18
+    rows = torch.tensor([[True], [True], [False], [True]])[:, :, None, None].expand(4, 1, 3, 3)
+    second = surgery.cut(first.net, Mask({"conv.weight": rows}))
+    both = surgery.shrink(net, first.plan.then(second.plan))
+    assert [p.shape for p in both.parameters()] == [p.shape for p in second.net.parameters()]

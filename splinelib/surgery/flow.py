@@ -66,6 +66,8 @@ class Flow:
             if self.values[op.name] is None:
                 self.roles[op.name] = "opaque"
                 self._pin(*self.sources(op))
+            if op.spied:
+                self._pin(self.values[op.name])
         self._pin(self.values[self.ops[-1].name])
 
     def sources(self, op: Op) -> list[Value | None]:
@@ -125,6 +127,8 @@ class Flow:
         return value and replace(value, through=(*value.through, op))
 
     def _layer(self, op: Op, sources: list[Value | None]) -> Value | None:
+        if not op.apply.weight.numel():
+            raise ValueError(f"'{op.label}' has no weight at all; take layers without units out.")
         self.per[op.name] = self._read(op, sources[0])
         if sources[0] is not None and not self.per[op.name]:
             return None

@@ -83,19 +83,25 @@ class Plan:
         """Tell this cut and one of the network that it left as one, in the original numbers."""
         inside = {path: self._inside(path, second) for path in self._sizes}
         kept = {p: self._kept[p][second._kept[inside[p][1]]] for p in self._sizes}
-        read = {p: self._read[p][second._read[inside[p][0]]] for p in self._sizes}
+        read = {p: self._left(p, second, inside[p][0]) for p in self._sizes}
         outer = {new: path for path, names in inside.items() for new in names}
         emptied = [outer[path] for path in second._emptied]
         return Plan(kept, read, self._sizes, tuple(dict.fromkeys((*self._emptied, *emptied))))
+
+    def _left(self, path: str, second: "Plan", reader: str) -> Tensor:
+        """Inputs that are left after both cuts."""
+        numbers = self._read[path]
+        # of what a selection is offered, a plan may know no more than the part that it takes
+        short = len(numbers) > second._sizes[reader][1]
+        return numbers if short else numbers[second._read[reader]]
 
     def _inside(self, path: str, second: "Plan") -> tuple[str, str]:
         """Paths, in the network that is left, of what reads for a layer and of what writes."""
         parts = (path, path) if path in second._sizes else (f"{path}.select", f"{path}.norm")
         left = (len(self._read[path]), len(self._kept[path]))
-        if not all(part in second._sizes for part in parts) or left != (
-            second._sizes[parts[0]][1],
-            second._sizes[parts[1]][0],
-        ):
+        sizes = [second._sizes.get(part, (0, 0)) for part in parts]
+        offered = left[0] == sizes[0][1] or (parts[0] != path and left[0] > sizes[0][1])
+        if not offered or left[1] != sizes[1][0]:
             raise ValueError(
                 f"the second plan is not of the network that the first one leaves: '{path}' has "
                 f"{left[1]} channels there; make it for the network that was cut."

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from splinelib.masks import Mask
 from splinelib.ops import Op, unwrapped
@@ -34,7 +35,7 @@ def plan(net: nn.Module, mask: Mask) -> Plan:
     Raises
     ------
     ValueError
-        A mask of another network, a bare layer, an operation that is not supported.
+        A mask of another network, a bare layer, an operation that is not supported, a forward hook.
 
     Notes
     -----
@@ -50,8 +51,10 @@ def plan(net: nn.Module, mask: Mask) -> Plan:
     Weights that happen to be 0 are no reason to go, as they may be trained on (a BatchNorm that
     starts at 0 at the end of a branch): to cut what is 0, give ``nonzero_mask(net)``. Grouped
     convolutions other than depthwise ones, layers that are used in several places, the input, the
-    output, and what goes through a reshape with its numbers written out, ``x.view(-1, 400)`` for
-    ``x.flatten(1)``, stay whole. Taught in *A tour of pruning methods*.
+    output, what a layer reads whose result is not used, and what goes through a reshape with its
+    numbers written out, ``x.view(-1, 400)`` for ``x.flatten(1)``, stay whole. The network is read
+    in evaluation mode: a head that works in training alone is not seen, and no longer fits where
+    what it reads is cut; take it out before. Taught in *A tour of pruning methods*.
 
     Examples
     --------
@@ -64,7 +67,20 @@ def plan(net: nn.Module, mask: Mask) -> Plan:
     """
     net = unwrapped(net)
     mask.check(net)
+    _refuse_hooks(net)
     return _Planning(Flow(net), Kept(net, mask)).plan()
+
+
+def _refuse_hooks(net: nn.Module) -> None:
+    """Raise if something may change results on the way; torch's own masks are read elsewhere."""
+    for path, module in net.named_modules():
+        before = module._forward_pre_hooks.values()
+        own = [hook for hook in before if not isinstance(hook, prune.BasePruningMethod)]
+        if own or module._forward_hooks:
+            raise ValueError(
+                f"'{path}' ({type(module).__name__}) has a forward hook, which may change what it "
+                "puts out and is no part of the trace: remove it before the cut."
+            )
 
 
 class _Planning:
