@@ -355,7 +355,13 @@ def pairs(hook):
 def test_rigl_drops_half_a_cosine():
     hook = RigL({}, 100, 0.3, 0.75)
     hook.begin(nn.Identity(), 1000)
-    assert [hook.share(step) for step in (0, 375, 750, 900)] == pytest.approx([0.3, 0.15, 0, 0])
+    shares = [hook.share(step) for step in (0, 250, 375, 750, 900)]
+    assert shares == pytest.approx([0.3, 0.225, 0.15, 0, 0])
+
+
+def test_rigl_starts_at_random_by_its_seed():
+    masks = [rigl(network(), 0.5, fit(), period=90, seed=seed).mask for seed in (0, 0, 1)]
+    assert masks[0] == masks[1] != masks[2]
 
 
 def test_rigl_finds_the_inputs_that_matter():
