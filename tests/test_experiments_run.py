@@ -187,7 +187,7 @@ def test_list_and_missing(tmp_path, capsys):
     assert main(["list", "small/*", "--out", str(tmp_path)]) == 0
     listed = capsys.readouterr().out
     assert f"{BRIEF.name:<44} 0/1" in listed
-    assert f"{'small/convnet/digits/spline-50':<44} 0/3" in listed
+    assert f"{'small/convnet/digits/spline-50':<44} 0/5" in listed
     run(BRIEF, out=tmp_path, device="cpu")
     assert main(["missing", "small/mlp/*", "--out", str(tmp_path)]) == 0
     assert capsys.readouterr().out.startswith("0 results of 0 experiments are missing")
