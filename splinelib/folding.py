@@ -9,7 +9,7 @@ from torch.nn.utils import prune
 from splinelib.ops import SCALINGS, copied
 from splinelib.units.order import LAYERS, NORMS, is_a
 from splinelib.units.walk import OUTPUT, SHARED, Reader, Units, call, known, units
-from splinelib.units.weights import norm_map, rows
+from splinelib.units.weights import need_eval, norm_map, rows
 
 POOLS = (nn.AvgPool2d, nn.ZeroPad2d, "avg_pool2d")  # what may mix zeros into a constant image
 PIXELS = 256  # side of the image on which that is tried
@@ -27,7 +27,7 @@ def fold_constants(net: nn.Module, layers: Iterable[str] | None = None) -> nn.Mo
     ----------
     net : nn.Module
         The network, see :func:`splinelib.units.units` (the inputs of a Linear are ``(B,
-        features)``); it stays as it is.
+        features)``), its BatchNorms in evaluation mode; it stays as it is.
     layers : iterable of str, optional
         Paths of the layers whose constant units are folded. Default: all but the output.
 
@@ -40,9 +40,9 @@ def fold_constants(net: nn.Module, layers: Iterable[str] | None = None) -> nn.Mo
     Raises
     ------
     ValueError
-        An unknown layer, a weight that is NaN or infinite or would become so, or a constant unit
-        that no bias can stand for: it enters a sum or the output, or its readers see zeros beside
-        it (padding), for example.
+        An unknown layer, a BatchNorm in training mode, a weight that is NaN or infinite or would
+        become so, or a constant unit that no bias can stand for: it enters a sum or the output, or
+        its readers see zeros beside it (padding), for example.
 
     Notes
     -----
@@ -58,6 +58,7 @@ def fold_constants(net: nn.Module, layers: Iterable[str] | None = None) -> nn.Mo
     >>> folded[0].bias.tolist(), folded[2].weight.tolist(), folded[2].bias.tolist()
     ([0.0, 0.0], [[0.0, 1.0]], [7.0])
     """
+    need_eval("fold_constants", net)
     net = working_copy(net)
     found = units(net)
     if layers is None:

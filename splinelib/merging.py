@@ -19,7 +19,7 @@ from splinelib.folding import columns, remove_units, rounded, working_copy
 from splinelib.redundancy.pairs import has_hyperplane, numbers, pair_matrix
 from splinelib.units.order import NORMS, is_a
 from splinelib.units.walk import Reader, Units, find, known, units
-from splinelib.units.weights import Rows, rows
+from splinelib.units.weights import Rows, need_eval, rows
 
 
 class Merged(NamedTuple):
@@ -92,8 +92,8 @@ def merge(net: nn.Module, layer: str, survivor: int, gone: int) -> nn.Module:
     Parameters
     ----------
     net : nn.Module
-        A network, see ``splinelib.units`` (the inputs of a Linear are ``(B, features)``), in
-        evaluation or training mode; it stays as it is.
+        A network, see ``splinelib.units`` (the inputs of a Linear are ``(B, features)``), its
+        BatchNorms in evaluation mode; it stays as it is.
     layer : str
         Path of the Linear or Conv2d, as in ``net.named_modules()``.
     survivor, gone : int
@@ -110,7 +110,7 @@ def merge(net: nn.Module, layer: str, survivor: int, gone: int) -> nn.Module:
         With the reason, if there are no such units, if their hyperplanes differ, or if the factor
         between them does not reach the readers: they look to opposite sides and the activation is
         not even, or something besides layers reads them (a sum, the output, ...).  Also if a weight
-        is NaN or infinite, or would become so.
+        is NaN or infinite, or would become so, or a BatchNorm is in training mode.
 
     Notes
     -----
@@ -130,6 +130,7 @@ def merge(net: nn.Module, layer: str, survivor: int, gone: int) -> nn.Module:
     >>> bool((merged(x) == net(x)).all())
     True
     """
+    need_eval("merge", net)
     at = find(net, layer)
     for unit in (survivor, gone):
         if unit not in range(at.width):
@@ -147,7 +148,7 @@ def merge_all(net: nn.Module, layers: Iterable[str] | None = None) -> Merged:
     Parameters
     ----------
     net : nn.Module
-        A network, see ``splinelib.units``; it stays as it is.
+        A network, as in ``merge``; it stays as it is.
     layers : iterable of str, optional
         Paths of the layers to look at.  By default all.
 
@@ -159,7 +160,7 @@ def merge_all(net: nn.Module, layers: Iterable[str] | None = None) -> Merged:
     Raises
     ------
     ValueError
-        If a layer is unknown or the network is not understood.
+        If a layer is unknown, the network is not understood, or a BatchNorm is in training mode.
 
     Notes
     -----
@@ -179,6 +180,7 @@ def merge_all(net: nn.Module, layers: Iterable[str] | None = None) -> Merged:
     >>> merged.refused[0][-1].split("and ")[-1]
     'relu(-z) = relu(z) - z needs a linear term that no unit carries.'
     """
+    need_eval("merge_all", net)
     found, net = units(net), working_copy(net)
     chosen = known(found, found if layers is None else layers)
     result = Merged(net, [], [])

@@ -250,20 +250,23 @@ def test_merge_all_keeps_the_function_whatever_is_planted(seed, chosen):
     assert len(done) + len(refused) == 2
 
 
-def test_a_resnet_in_training_mode():
+def test_a_resnet_whose_mode_comes_along():
     """Duplicates in inner convolutions of a residual network, BatchNorm between."""
     net = shaken(torchvision.models.resnet18(num_classes=5), positive=True)
     net = duplicate(duplicate(net, "layer1.0.conv1", 3, 9, 1 / 3), "layer3.1.conv1", 0, 5, 4.0)
     net = duplicate(net, "layer2.0.conv2", 1, 2, 1.0)  # enters the residual sum
-    net.train()
+    net.layer4[1].relu.train()
     before = state(net)
     merged, done, refused = merge_all(net)
     assert done == [("layer1.0.conv1", 3, 9), ("layer3.1.conv1", 0, 5)]
     assert [refusal[:3] for refusal in refused] == [("layer2.0.conv2", 1, 2)]
     assert "it enters a sum" in refused[0][-1]
-    assert merged.training
+    assert [m.training for m in merged.modules()] == [m.training for m in net.modules()]
     assert unchanged(net, before)
     assert_same(net, merged, 3, 32, 32, points=24)
+    for call in (merge_all, lambda net: merge(net, "layer1.0.conv1", 3, 9)):
+        with pytest.raises(ValueError, match=r"'bn1' \(BatchNorm2d\) is in training mode.*eval"):
+            call(copied(net).train())
     wrong = copied(merged)
     with torch.no_grad():
         wrong.layer3[1].conv2.weight[:, 0] = net.layer3[1].conv2.weight[:, 0]

@@ -2,11 +2,14 @@
 
 import math
 
+import learning
 import pytest
 import torch
-from planted import settled
+from planted import inputs, network, settled
 
-from splinelib import nets
+from splinelib import nets, pruning
+from splinelib.folding import fold_constants
+from splinelib.merging import merge_all
 from splinelib.pruning.family import Ticket, targets
 from splinelib.pruning.grasp import grasp
 from splinelib.pruning.l1 import l1
@@ -88,6 +91,93 @@ def test_a_rescaled_ticket_is_cut():
     ticket = thinet_ticket(net, 0.5, x=x)
     assert isinstance(ticket, Ticket)
     torch.testing.assert_close(cut(*ticket).net(x), ticket.net(x))
+
+
+# --- a network in training mode ---
+
+TINY = {"population": 4, "sample": 2, "generations": 4}
+READING = {  # running statistics count
+    "spline": lambda net, x, y: pruning.spline(net, 0.5),
+    "spline_scores": lambda net, x, y: pruning.spline_scores(net),
+    "synflow": lambda net, x, y: pruning.synflow(net, 0.5, x, rounds=2),
+    "thinet": lambda net, x, y: pruning.thinet(net, 0.5, x),
+    "thinet_ticket": lambda net, x, y: pruning.thinet_ticket(net, 0.5, x=x).mask,
+    "legr": lambda net, x, y: pruning.legr(net, 0.5, x, y, steps=1, **TINY),
+    "gal": lambda net, x, y: pruning.gal(net, 0.5, learning.source(), epochs=1).mask,
+    "fold_constants": lambda net, x, y: fold_constants(net),
+    "merge_all": lambda net, x, y: merge_all(net),
+}
+EITHER = {  # they do not
+    "slimming": lambda net, x, y: pruning.slimming(net, 0.5),
+    "l1": lambda net, x, y: pruning.l1(net, 0.5),
+    "random_units": lambda net, x, y: pruning.random_units(net, 0.5),
+    "magnitude": lambda net, x, y: pruning.magnitude(net, 0.5),
+    "snip": lambda net, x, y: pruning.snip(net, 0.5, x, y),
+    "grasp": lambda net, x, y: pruning.grasp(net, 0.5, x, y),
+    "spline, beta": lambda net, x, y: pruning.spline(net, 0.5, bias="beta"),
+    "spline, none": lambda net, x, y: pruning.spline(net, 0.5, bias="none"),
+}
+TRAINING = {  # they train it themselves
+    "lottery": {},
+    "eb_spline": {"probe": inputs("convnet")[0]},
+    "eb_train": {},
+    "iterative": {"rounds": 2},
+    "sfp": {},
+    "gdp": {"period": 2},
+    "rigl": {"period": 2},
+    "c_sgd": {"strength": 8.0},
+    "metapruning": {**dict(zip("xy", inputs("convnet"), strict=True)), "iterations": 1},
+}
+OTHERS = {"CSGD", "GDP", "SFP", "Held", "RigL", "Scope", "Ticket", "first_epoch", "start"}
+
+
+def test_every_method_is_tried_in_training_mode():
+    assert {*pruning.__all__} - OTHERS <= {*READING, *EITHER, *TRAINING}
+
+
+@pytest.mark.parametrize("name", READING)
+def test_running_statistics_that_count_are_asked_for(name):
+    net, (x, y) = network("convnet"), inputs("convnet")
+    net[5].train()  # the second of two BatchNorms
+    with pytest.raises(ValueError, match=r"'5' \(BatchNorm2d\) is in training mode.*net\.eval\(\)"):
+        READING[name](net, x, y)
+    assert net[5].training
+    net[5].eval()
+    net[6].train()  # of a ReLU the mode does not matter
+    assert READING[name](net, x, y)
+
+
+@pytest.mark.parametrize("name", EITHER)
+def test_the_mode_does_not_matter_where_running_statistics_do_not(name):
+    net, (x, y) = network("convnet"), inputs("convnet")
+    assert EITHER[name](net, x, y) == EITHER[name](network("convnet").train(), x, y)
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_methods_that_train_begin_with_a_fresh_network(name):
+    net = nets.convnet((2, 8, 8), (6, 8), (3, 3), 3, batch_norm=True)
+    assert net.training
+    fit = learning.fit(recipe=learning.PLAIN if name == "c_sgd" else learning.SHORT)
+    ticket = getattr(pruning, name)(net, 0.5, fit, **TRAINING[name])
+    assert net.training
+    assert int(net[1].num_batches_tracked) == 0
+    assert 0 < ticket.mask.kept < ticket.mask.total
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_cut_network_agrees_in_the_mode_that_it_has(training):
+    net, (x, _) = network("preresnet").train(training), inputs("preresnet")
+    mask = pruning.l1(net, 0.5)
+    masked, small = mask.apply(net), cut(net, mask).net
+    assert all(m.training is training for m in small.modules())
+    torch.testing.assert_close(small(x), masked(x), rtol=0, atol=1e-12)
+    agrees(net.eval(), mask, x)
+
+
+@pytest.mark.parametrize("name", ["convnet", "mlp"])
+def test_without_batchnorm_no_mode_is_asked_for(name):
+    net = nets.mlp([6, 8, 3]) if name == "mlp" else nets.convnet((2, 8, 8), (6, 8), (3, 3), 3)
+    assert pruning.spline(net.train(), 0.5) == pruning.spline(net.eval(), 0.5)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -136,7 +136,7 @@ def _without_biases(net):
 
 
 def test_synflow_scores_a_deep_network_in_float32():
-    net = nets.preresnet(29, 10, width=0.25)
+    net = nets.preresnet(29, 10, width=0.25).eval()
     scores = flow(magnitudes(net), torch.ones(1, 3, 16, 16, dtype=torch.float64))
     assert all((s > 0).any() and s.isfinite().all() for s in scores.values())
     assert synflow(net, 0.5, shape=(3, 16, 16), rounds=2).density == pytest.approx(0.5, abs=1e-4)

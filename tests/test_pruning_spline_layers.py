@@ -118,7 +118,7 @@ def test_directions_that_centring_loses_are_compared_whole():
 
 def test_global_ranking_needs_comparable_angles():
     """A narrow random VGG-16: raw distances empty the early layers, all cures do not."""
-    net = nets.vgg16(width=0.25)
+    net = nets.vgg16(width=0.25).eval()
     left = {
         r: list(kept(net, spline(net, 0.5, scope="global", reduce=r)).values())
         for r in ("none", "pca", "svd", "null")

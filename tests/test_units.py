@@ -188,7 +188,7 @@ FEATURES_ON_AN_AXIS = {  # inputs (B, 1, 4, 4) or (B, 2, 4, 4): what works on ma
     "average": nn.AvgPool2d((1, 3), 1, (0, 1)),
     "adaptive": nn.AdaptiveAvgPool2d((4, 4)),
     "padding": nn.ZeroPad2d((1, -1, 0, 0)),
-    "BatchNorm2d": nn.BatchNorm2d(4),
+    "BatchNorm2d": nn.BatchNorm2d(4).eval(),
 }
 
 

@@ -43,10 +43,10 @@ class Trainings:
         self._account: _Account | None = None
 
     def start(self) -> nn.Module:
-        """The network as the config lets it begin; trainings that led there are kept."""
+        """The network as the config lets it begin, for evaluation; trainings before are kept."""
         net, before = STARTS[self.job.experiment.start](self.job)
         self.runs += before
-        return net
+        return net.eval()
 
     def __call__(self, net: nn.Module, label: str = "", **options) -> Run:
         """Train a copy of a network, as :meth:`Job.train` does."""

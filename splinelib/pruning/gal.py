@@ -12,6 +12,7 @@ from splinelib.ops import copied
 from splinelib.pruning.family import Ticket, check_ratio, keep_best, targets
 from splinelib.pruning.fista import FISTA
 from splinelib.surgery.groups import Group, Residual
+from splinelib.units.weights import need_eval
 
 WIDTHS = (128, 256, 128)  # of the discriminator
 
@@ -37,7 +38,8 @@ def gal(
     Parameters
     ----------
     net : nn.Module
-        A trained network, the teacher and the student's start; it stays as it is.
+        A trained network in evaluation mode, the teacher and the student's start; it stays as it
+        is.
     ratio : float, in [0, 1)
         Share of all channels together that goes, never the last one of a layer.
     source : data.Batches or data.Stream
@@ -111,6 +113,7 @@ def gal(
     16
     """
     _check(ratio, source, epochs, every, sparsity=sparsity, match=match, lr=lr, mask_lr=mask_lr)
+    need_eval("gal", net)
     found = targets(net, residual)
     teacher, student = copied(net).eval().requires_grad_(False), copied(net)
     masks = _ones(student, found)

@@ -21,7 +21,7 @@ from splinelib.pruning.family import (
 from splinelib.surgery import cut
 from splinelib.surgery.groups import Group, Residual, group_mask
 from splinelib.units.walk import evaluating
-from splinelib.units.weights import current
+from splinelib.units.weights import current, need_eval
 
 Groups = Mapping[str, Group]
 Keep = dict[str, Tensor]
@@ -51,7 +51,7 @@ def legr(
     Parameters
     ----------
     net : nn.Module
-        A trained network; it stays as it is.
+        A trained network, in evaluation mode; it stays as it is.
     ratio : float, in [0, 1)
         Share that goes: of the channels (``budget="units"``), or of the multiply-adds ("macs").
     x, y : Tensor (n, ...), Tensor (n,) int64
@@ -120,6 +120,7 @@ def legr(
     need_images("legr", x, y)
     found = targets(net, residual, layers)
     need_writers(found)
+    need_eval("legr", net)
     norms = squared_norms(net, found)
     pick = picker(net, found, ratio, budget, x.shape[1:])
     generator = generator or torch.Generator().manual_seed(0)

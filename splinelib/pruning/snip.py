@@ -28,7 +28,7 @@ def snip(
     Parameters
     ----------
     net : nn.Module
-        The network at its initial weights.
+        The network at its initial weights, in either mode: BatchNorm goes by the batch.
     ratio : float, in [0, 1)
         Share of the weights of all Linear and Conv2d layers, the last one's included, that go.
     x, y : Tensor (b, ...), Tensor (b,) int64

@@ -23,6 +23,7 @@ from splinelib.pruning.reduce import PROJECTIONS, Reduce, check_reduce, common_r
 from splinelib.redundancy import greedy
 from splinelib.surgery.groups import Group, Residual
 from splinelib.units import Rows, units
+from splinelib.units.weights import need_eval
 
 Criterion = Literal["invariant", "paper"]
 Bias = Literal["folded", "beta", "none"]
@@ -54,8 +55,8 @@ def spline(
     Parameters
     ----------
     net : nn.Module
-        A network, see ``splinelib.units``; BatchNorm counts with its running statistics, in
-        training mode, too. It stays as it is.
+        A network, see ``splinelib.units``, in evaluation mode, as BatchNorm counts with its running
+        statistics (with the other choices of ``bias`` in either mode). It stays as it is.
     ratio : float, in [0, 1)
         The share of units that go. Of n, ``floor(ratio n + 1/2)`` are removed (the paper does not
         say how it rounds).
@@ -92,7 +93,8 @@ def spline(
     ------
     ValueError
         A ratio outside [0, 1), or out of reach because every group keeps a unit; an unknown option
-        or a rank that is too large; no unit that could go; an operation that is not supported; NaN.
+        or a rank that is too large; no unit that could go; an operation that is not supported; NaN;
+        a BatchNorm in training mode.
 
     Notes
     -----
@@ -203,6 +205,8 @@ def _going(
 ) -> Iterator[tuple[str, _Going]]:
     """Go through the groups one by one, so that the pairs of one alone are held."""
     _check(criterion, bias, reduce, rank)
+    if bias == "folded":
+        need_eval(f"spline with bias={bias!r}", net)
     net = unwrapped(net)
     at = units(net)
     if reduce in PROJECTIONS:

@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from splinelib.masks import Mask, weight_mask
 from splinelib.ops import copied
 from splinelib.pruning.family import Scope, check_ratio, exactly, prunable
+from splinelib.units.weights import need_eval
 
 
 def synflow(
@@ -26,7 +27,7 @@ def synflow(
     Parameters
     ----------
     net : nn.Module
-        The network at its initial weights.
+        The network at its initial weights, in evaluation mode.
     ratio : float, in [0, 1)
         Share of the weights of all Linear and Conv2d layers, the last one's included, that go.
     x, y : Tensor (b, ...), Tensor (b,), optional
@@ -46,7 +47,7 @@ def synflow(
     ------
     ValueError
         Neither ``x`` nor ``shape``, a ratio outside [0, 1) or out of reach, fewer rounds than one,
-        a BatchNorm without running statistics, a flow beyond float64.
+        a BatchNorm in training mode or without running statistics, a flow beyond float64.
 
     Notes
     -----
@@ -84,6 +85,7 @@ def synflow(
 
 def magnitudes(net: nn.Module) -> nn.Module:
     """A float64 copy in evaluation mode whose parameters are replaced by their absolute values."""
+    need_eval("synflow", net)
     positive = copied(net).double().eval().requires_grad_(True)
     with torch.no_grad():
         for parameter in positive.parameters():

@@ -11,6 +11,7 @@ from splinelib.pruning.family import Ticket, check_fits, check_ratio, count, tar
 from splinelib.pruning.held import Held
 from splinelib.pruning.terms import column_scaled, terms
 from splinelib.surgery.groups import Residual, group_mask
+from splinelib.units.weights import need_eval
 
 
 def thinet(
@@ -56,7 +57,7 @@ def thinet_ticket(
     Parameters
     ----------
     net : nn.Module
-        The trained network.
+        The trained network, in evaluation mode.
     ratio : float, in [0, 1)
         Share of the channels of each layer that go; at most n - 1 of n.
     fit : callable, optional
@@ -82,7 +83,7 @@ def thinet_ticket(
     ------
     ValueError
         No images, a ratio outside [0, 1), fewer samples than one, an unknown layer, nothing to
-        remove, a reader that pads by other than zeros.
+        remove, a reader that pads by other than zeros, a BatchNorm in training mode.
 
     Notes
     -----
@@ -100,6 +101,7 @@ def thinet_ticket(
     found = targets(net, residual, layers)
     need_x(x, samples)
     check_fits(net, x)
+    need_eval("thinet", net)
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     net, mask = copied(net).eval(), Mask({})
     for name, group in found.items():

@@ -4,7 +4,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from splinelib.ops import unwrapped
 from splinelib.units.walk import Units, find
 
 
@@ -91,6 +93,21 @@ def norm_map(norm: nn.Module) -> tuple[Tensor, Tensor]:
     scale = scale if gamma is None else gamma.double() * scale
     shift = -scale * norm.running_mean.double()
     return scale, shift if beta is None else beta.double() + shift
+
+
+def need_eval(method: str, net: nn.Module) -> None:
+    """Raise a ``ValueError`` if running statistics that will count are of a BatchNorm in training.
+
+    In training mode its outputs go by the batch; its running statistics go by the batches that it
+    has happened to see (none, in a new network), so they may tell of another network.
+    """
+    for path, module in unwrapped(net).named_modules():
+        if isinstance(module, _BatchNorm) and module.training and module.running_mean is not None:
+            raise ValueError(
+                f"'{path}' ({type(module).__name__}) is in training mode, where it goes by the "
+                f"batch, but {method} reads its running statistics, which count in evaluation mode "
+                "alone: call net.eval() first."
+            )
 
 
 def _offsets(module: nn.Module, W: Tensor) -> Tensor:
