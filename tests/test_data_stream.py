@@ -71,9 +71,9 @@ def test_shares_and_starts(root):
 
 def test_steps_before_the_start_are_not_decoded(root, monkeypatch):
     opened = []
-    real = data.stream.rgb
+    real = data.pictures.rgb
     monkeypatch.setattr(
-        data.stream, "rgb", lambda name, source: opened.append(name) or real(name, source)
+        data.pictures, "rgb", lambda name, source: opened.append(name) or real(name, source)
     )
     next(stream(root).epoch(0, start=2))
     assert len(opened) == 3

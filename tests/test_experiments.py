@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+from collections import Counter
 from importlib.resources import files
 
 import pytest
@@ -188,8 +189,20 @@ def test_stand_ins_have_names_of_their_own():
     assert same == e
     with pytest.raises(ValueError, match="did you mean vgg16/cifar10/dense"):
         get("vgg16/cifar10/dens")
+    with pytest.raises(ValueError, match="see `list`$"):
+        get("?")
     with pytest.raises(ValueError, match="no experiment matches"):
         matching("nothing/*")
+
+
+def test_all_runs_of_a_network_train_on_the_same_images():
+    """Held-out images differ by their number alone: detectors, dense and pruned runs agree."""
+    numbers: dict[tuple, set] = {}
+    for e in registry().values():
+        numbers.setdefault((e.network, e.data, e.images), set()).add(e.probe_images)
+    assert {key: found for key, found in numbers.items() if len(found) > 1} == {}
+    assert numbers["preresnet101", "cifar10", None] == {256}
+    assert numbers["resnet50", "imagenet", None] == {10_000}  # ten of each class
 
 
 FORMS = {(e.network, str(e.network_options)): e for e in registry().values()}
@@ -317,10 +330,18 @@ def test_images_are_split_into_train_held_out_and_test():
     assert {len(p) for p in found.probes.values()} == {128}
     inside = {row.numpy().tobytes() for row in found.train.inputs()}
     assert sum(row.numpy().tobytes() in inside for row in found.probes["held-out"]) < 3  # no image
+    assert bag(found.train) + bag(found.held) == bag(data.load("digits")[0])
+    assert torch.equal(found.held.inputs(), found.probes["held-out"])
     again, other = images(e, seed=3), images(e, seed=4)
     assert torch.equal(again.probes["random"], found.probes["random"])
     assert not torch.equal(other.probes["held-out"], found.probes["held-out"])
     assert other.told == found.told
+
+
+def bag(images):
+    """How often each image comes with its label, whatever the order."""
+    pairs = zip(images.inputs(), images.labels.tolist(), strict=True)
+    return Counter(x.numpy().tobytes() + bytes([y]) for x, y in pairs)
 
 
 def test_a_part_of_the_images_is_the_same_for_all_seeds_and_says_so():
@@ -338,11 +359,11 @@ def test_missing_data_say_how_to_get_them(tmp_path):
         MissingDataError, match=r"--download once.*--as-data cifar10=cifar10-jpeg75"
     ):
         load("cifar10", tmp_path)
-    with pytest.raises(MissingDataError, match="--data tiny-imagenet-100=FOLDER_OR_ARCHIVE"):
+    with pytest.raises(MissingDataError, match="--data tiny-imagenet-100=PATH"):
         load("tiny-imagenet-100", tmp_path)
     with pytest.raises(MissingDataError, match="does not exist.*--data my-set="):
         load("my-set", places={"my-set": [tmp_path / "none"]})
-    with pytest.raises(MissingDataError, match="--data imagenet="):
+    with pytest.raises(MissingDataError, match="with train and val in it: --data imagenet=FOLDER$"):
         images(get("resnet18/imagenet/dense"), 0, root=tmp_path)
 
 

@@ -4,11 +4,10 @@ import dataclasses
 import inspect
 import math
 from collections import Counter
-from functools import partial
 
 import pytest
 import torch
-from test_experiments_run import folder_of_images
+from test_experiments_run import STREAM, as_imagenet
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from training import InterruptedRunError
@@ -19,7 +18,7 @@ from splinelib.experiments.booking import Counting, parts
 from splinelib.experiments.images import images
 from splinelib.experiments.methods import available
 from splinelib.experiments.pipelines import FOLLOWING, Pruning
-from splinelib.experiments.show import show
+from splinelib.experiments.show import ours, show
 from splinelib.experiments.small import EPOCHS
 from splinelib.experiments.telling import bits, unbits
 from splinelib.experiments.trainings import Trainings
@@ -36,12 +35,14 @@ TINY = {  # settings with which two epochs, and few seconds, are enough
     "ns-ip": {"rounds": 2},
     "rigl": {"period": 10},
     "synflow": {"rounds": 10},
+    "minimal": {"weights": "reinit"},
 }
+UNTRAINED = ("metapruning", "snip", "grasp", "synflow")  # these draw before a training
 
 
 def short(method, epochs=2, **options):
     """The small form of a method, cut to few epochs; it keeps its name, and has another config."""
-    names = {"minimal": "minimal-random-50"}
+    names = {"minimal": "minimal-layerwise-50"}
     e = get(f"small/convnet/digits/{names.get(method, f'{method}-50')}")
     recipe = dataclasses.replace(e.recipe, epochs=epochs, drops=(1,), lr=0.05)
     settings = {**e.method_options, **TINY.get(method, {}), **options}
@@ -131,7 +132,10 @@ def test_a_method_from_its_config_to_its_result(made, method):
     of = WEIGHTS if method in SINGLE else UNITS
     assert (pruned["removed"], pruned["of"]) == (of // 2, of)
     assert sum(kept for kept, _ in pruned["widths"].values()) == of - of // 2
-    assert {"weights", "schedule", "accuracy_before", "accuracy_cut", "nonzero"} <= told.keys()
+    assert {"weights", "schedule", "nonzero"} <= told.keys()
+    assert {"accuracy_before", "accuracy_cut"} & told.keys() == (
+        set() if method in UNTRAINED else {"accuracy_before", "accuracy_cut"}
+    )
     assert told["macs"] == [DENSE, result["macs"]]
     assert told["parameters"][1] == result["parameters"]
     assert min(told["forward_seconds"]) > 0
@@ -142,6 +146,33 @@ def test_a_method_from_its_config_to_its_result(made, method):
         result["accuracy"], abs=1e-5
     )
     assert any("accuracy" in line for line in show(result["name"], place / "out"))
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("dense", *UNTRAINED)])
+def test_a_ticket_is_measured_as_the_trained_network_that_it_was_drawn_from(made, method):
+    """Not as the start: what the last epoch of that training logged is told again."""
+    result, _ = made(method)
+    told = result["outcome"]
+    dense = [row["test_accuracy"] for row in result["log"] if row.get("run", 0) == 0]
+    if method in ("eb-spline", "eb-train", "rigl") or METHODS[method].on == "trained":
+        assert told["accuracy_before"] == pytest.approx(dense[-1], abs=1e-5)
+        assert told["accuracy_before"] > 0.3
+    if told["schedule"] == "none":  # what is cut is what is recorded
+        assert told["accuracy_cut"] == pytest.approx(result["accuracy"], abs=1e-5)
+
+
+@pytest.mark.parametrize("method", ["ns", "ns-ip", "eb-train"])
+def test_the_penalty_on_scales_serves_to_choose_alone(tmp_path, monkeypatch, method):
+    seen, real = {}, Job.train
+
+    def spy(self, net, label="dense", *, recipe=None, **options):
+        seen[label] = (recipe or self.experiment.recipe).slimming
+        return real(self, net, label, recipe=recipe, **options)
+
+    monkeypatch.setattr(Job, "train", spy)
+    METHODS[method](job(short(method, epochs=1), tmp_path))
+    assert seen.pop("retrain") == 0
+    assert {*seen.values()} == {1e-3}
 
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m not in ("dense", *SINGLE)])
@@ -216,6 +247,18 @@ def test_an_early_bird_pays_for_its_detector_and_goes_on_in_the_schedule(tmp_pat
     assert [row["epoch"] for row in result["log"]] == list(range(1, 13))
     again = experiments.results("*", tmp_path)[0]
     assert experiments.column(again, "loss", run=1).shape == (12 - epoch,)
+    assert f"ticket after {epoch} epochs" in show(result["name"], tmp_path)[-1]
+
+
+def test_an_early_bird_that_is_not_found_is_trained_once_more(made):
+    """Two epochs are too few for the rule: the ticket is that of the last one, and costs more."""
+    result, place = made("eb-spline")
+    told = result["outcome"]
+    assert (told["fired"], told["ticket_epoch"], told["schedule"]) == (False, 2, "full")
+    assert [row["epoch"] for row in result["log"] if row["run"] == 1] == [1, 2]
+    line = "no early bird: ticket after all epochs, schedule full"
+    assert line in show(result["name"], place / "out")[-1]
+    assert ours(result, paper_values(table=6, quantity="emerge_epoch")[0]) is None
 
 
 # Where tickets go on
@@ -294,7 +337,7 @@ def test_streams_of_residual_networks_are_selected_from(tmp_path):
         gates = {n for n, g in surgery.groups(here.network(), "select").items() if g.gate}
         assert gates <= pruned["widths"].keys()
         assert here.macs(outcome.net) < here.macs(here.network())
-        assert surgery.shrink(here.network(), outcome.plan)(here.images.probes["held-out"]).shape
+        assert surgery.shrink(here.network(), outcome.plan)(here.images.held.inputs()).shape
 
 
 # Interrupted
@@ -379,6 +422,16 @@ def test_trainings_inside_an_analysis_are_booked_once(tmp_path):
     assert 0 < fit.seconds < sum(r.seconds for r in fit.runs)
 
 
+def test_forward_passes_are_timed_where_a_run_is_alone(made, tmp_path, monkeypatch):
+    result, _ = made("random")
+    dense, final = result["outcome"]["forward_seconds"]
+    assert 0 < final < dense  # a fourth of the operations
+    monkeypatch.setenv("SPLINELIB_SIDE_BY_SIDE", "2")
+    told = METHODS["random"](job(short("random", schedule="none"), tmp_path)).told
+    assert "forward_seconds" not in told
+    assert {"macs", "parameters", "nonzero"} <= told.keys()
+
+
 def test_parts_of_a_training():
     net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
     assert parts(net, (4,)) == (32 + 64 + 16, 0, 0)
@@ -401,29 +454,33 @@ def test_random_units_and_images_are_drawn_by_the_run(tmp_path):
     assert not torch.equal(x, other[0])
     assert (x.shape, y.shape) == ((40, 1, 8, 8), (40,))
     assert len(here.sample(10**6)[0]) == IMAGES
-    probe, labels = here.images.judges
-    assert torch.equal(probe, here.images.probes["held-out"])
-    whole = data.load("digits")[0]
-    known = {x.numpy().tobytes() + bytes([y]) for x, y in pairs(whole.inputs(), whole.labels)}
-    assert {x.numpy().tobytes() + bytes([y]) for x, y in pairs(probe, labels)} <= known
+    assert here.sample(10, of_each=True)[1].bincount().tolist() == [10] * 10
+    assert here.sample(100)[1].bincount(minlength=10).tolist() != [10] * 10
 
 
-def pairs(x, y):
-    return zip(x, y.tolist(), strict=True)
+@pytest.mark.parametrize("data_set", ["digits", "imagenet"])
+def test_what_judges_is_held_out_and_not_augmented(tmp_path, monkeypatch, data_set):
+    e, root = short("metapruning"), None
+    if data_set == "imagenet":
+        root = as_imagenet(tmp_path, monkeypatch).parent
+        e = dataclasses.replace(STREAM, probe_images=20)
+    here = Job(e, 0, images(e, 0, root=root), torch.device("cpu"), tmp_path, cost.Ledger())
+    fit = Trainings(here)
+    x, y = METHODS["metapruning"]._given("judges", fit)
+    assert len(x) == e.probe_images
+    assert bag(x, y) == bag(here.images.held.inputs(), here.images.held.labels)
+    assert (bag(x, y) & bag(*here.sample(10**6))).total() <= 1  # digits has one image twice
+    plain = data.Stream(root / "imagenet", augment=False) if root else data.load("digits")[0]
+    assert bag(x, y) + bag(*here.sample(10**6)) == bag(plain.inputs(), plain.labels)
+    row = dataclasses.replace(METHODS["eb-spline"], images=7)
+    (probe,) = row._given("probe", fit)
+    assert torch.equal(probe, x[:7])
+    assert len(here.sample(3, of_each=True)[1]) == 3 * len(here.images.train.classes)
 
 
-def test_images_of_a_stream_come_in_its_batches(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "Stream", partial(data.Stream, workers=0))
-    folder_of_images(tmp_path / "imagenet", size=24)
-    (tmp_path / "imagenet" / "test").rename(tmp_path / "imagenet" / "val")
-    e = get("resnet18/imagenet/eb-spline-30")
-    e = dataclasses.replace(e, recipe=dataclasses.replace(e.recipe, batch=16))
-    found = images(e, 0, root=tmp_path)
-    here = Job(e, 0, found, torch.device("cpu"), tmp_path, cost.Ledger())
-    x, y = here.sample(20)
-    assert (x.shape, y.shape, found.judges) == ((20, 3, 224, 224), (20,), None)
-    (probe,) = METHODS["eb-spline"]._given("probe", Trainings(here))
-    assert len(probe) == min(e.probe_images, 80)
+def bag(x, y):
+    """How often each image comes with its label, whatever the order."""
+    return Counter(x.numpy().tobytes() + bytes([y]) for x, y in zip(x, y.tolist(), strict=True))
 
 
 def test_meta_pruning_says_that_it_takes_chains_alone():

@@ -242,26 +242,48 @@ def test_a_set_that_is_not_what_it_is_called_is_refused():
         load("mnist")
 
 
-def test_imagenet_comes_as_a_stream(tmp_path, monkeypatch):
-    folder = folder_of_images(tmp_path / "imagenet", size=24)
+STREAM = dataclasses.replace(
+    get("resnet18/imagenet/dense"), recipe=Recipe(epochs=1, batch=16), probe_images=5
+)
+
+
+def as_imagenet(place, monkeypatch):
+    """A folder that is taken for ImageNet, whose images are decoded in this process."""
+    folder = folder_of_images(place / "imagenet", size=24)
     (folder / "test").rename(folder / "val")
     monkeypatch.setattr(data, "Stream", partial(data.Stream, workers=0))
-    e = dataclasses.replace(
-        get("resnet18/imagenet/dense"),
-        recipe=Recipe(epochs=1, batch=16),
-        probes=("test", "random"),
-        probe_images=5,
-    )
-    found = images(e, 0, root=tmp_path)
+    return folder
+
+
+def key(x):
+    return x.numpy().tobytes()
+
+
+def test_imagenet_comes_as_a_stream(tmp_path, monkeypatch):
+    folder = as_imagenet(tmp_path, monkeypatch)
+    found = images(STREAM, 0, root=tmp_path)
     assert found.told["name"] == "imagenet"
-    assert (found.told["train_images"], found.told["test_images"]) == (80, 20)
-    assert found.told["fingerprint"].startswith("names+sizes:")
+    numbers = [found.told[f"{part}_images"] for part in ("train", "held_out", "test")]
+    assert numbers == [75, 5, 20] == [len(part) for part in (found.train, found.held, found.test)]
+    assert found.probes == {}
+    whole = data.Stream(folder, "train", augment=False)
+    assert found.told["fingerprint"] == whole.fingerprint
+    parts = torch.cat([found.train.inputs(), found.held.inputs()])
+    assert sorted(map(key, parts)) == sorted(map(key, whole.inputs()))  # no image is in both
+    with pytest.raises(ValueError, match="wants 80 images, 80 of them held out"):
+        images(dataclasses.replace(STREAM, probe_images=80), 0, root=tmp_path)
+
+
+def test_probes_of_a_stream(tmp_path, monkeypatch):
+    as_imagenet(tmp_path, monkeypatch)
+    names = ("held-out", "test", "random", "canvas")
+    e = dataclasses.replace(STREAM, probes=names)
+    found, again = images(e, 0, root=tmp_path), images(e, 0, root=tmp_path)
     assert {name: tuple(x.shape) for name, x in found.probes.items()} == {
-        "test": (5, 3, 224, 224),
-        "random": (5, 3, 224, 224),
+        **dict.fromkeys(("held-out", "test", "random"), (5, 3, 224, 224)),
+        "canvas": (4, 3, 224, 224),
     }
-    with pytest.raises(ValueError, match="a stream has no probe .held-out., only test, random"):
-        images(dataclasses.replace(e, probes=("held-out",)), 0, root=tmp_path)
+    assert all(torch.equal(x, again.probes[name]) for name, x in found.probes.items())
 
 
 # Queues
@@ -387,7 +409,11 @@ def test_a_method_plugs_in_with_its_own_trainings_and_costs(tmp_path, monkeypatc
         small = nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.ReLU(), nn.Linear(5, 10))
         job.ledger.other("scores", 123)
         second = job.train(small, "retrain", first_epoch=2)
-        return Outcome(second.net, [first, second], told={"ticket_epoch": 2, "widths": [5]})
+        told, trained = {"ticket_epoch": 2, "widths": [5]}, [first, second]
+        spent.append(first.seconds + second.seconds + 1000)
+        return Outcome(second.net, trained, told=told, seconds=1000.0)
+
+    spent = []
 
     monkeypatch.setitem(METHODS, "halves", halves)
     e = dataclasses.replace(BRIEF, name="test/mlp/digits/halves-50", method="halves", probes=())
@@ -402,6 +428,7 @@ def test_a_method_plugs_in_with_its_own_trainings_and_costs(tmp_path, monkeypatc
     assert [(row["run"], row["epoch"]) for row in result["log"]] == [(0, 1), (0, 2), (1, 3), (1, 4)]
     assert result["outcome"] == {"ticket_epoch": 2, "widths": [5]}
     assert "distances" not in result
+    assert result["seconds"] == pytest.approx(spent[0], rel=1e-5)  # of trainings, and in between
 
 
 def test_methods_and_starts_that_are_missing_are_named():

@@ -3,17 +3,18 @@
 import hashlib
 import os
 from collections.abc import Iterator
+from copy import copy
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from splinelib.data.archives import stem
-from splinelib.data.decode import rgb
-from splinelib.data.images import normalise
+from splinelib.data.images import Rows, channel_numbers, normalise
+from splinelib.data.pictures import Pictures, transformed
 from splinelib.data.steps import check_batch, check_place, check_whole, mixed_seed, ordered, shares
 from splinelib.data.tree import tree
 
@@ -57,6 +58,10 @@ class Stream:
         Batches and images an epoch.
     batch, name, shape, classes
         As in :class:`splinelib.data.Batches`.
+    labels : Tensor (images,) int64
+        Rows of ``classes``, in the order of the folder.
+    mean, std : tuple of float
+        ImageNet's, what the inputs are normalised with.
 
     Raises
     ------
@@ -98,14 +103,43 @@ class Stream:
         listed = tree(Path(root), split)
         self.name, self.classes = name or stem(root), tuple(listed.classes)
         self.batch, self.shape, self.seed = batch, (3, size, size), seed
-        self.images, self.steps = len(listed.samples), -(-len(listed.samples) // batch)
-        self.augment, self.shuffle = augment, shuffle
+        self.augment, self.shuffle, self._workers = augment, shuffle, workers
         self.device, self.dtype, self.channels_last = torch.device(device), dtype, channels_last
-        numbers = torch.tensor([MEAN, STD], dtype=torch.float64)[:, :, None, None]
-        self._mean, self._std = numbers.to(self.device)
-        self._pictures = _Pictures(listed.samples, size, augment, seed)
-        self._plan, self._turn = _Plan(), 0
-        self._loader = _loader(self._pictures, self._plan, workers, self.device)
+        self.mean, self.std = MEAN, STD
+        self._mean, self._std = channel_numbers(self)
+        self._over(Pictures(listed.samples, size, augment, seed))
+
+    def _over(self, pictures: Pictures) -> None:
+        """Go through these pictures, with workers of its own."""
+        self._pictures, self._plan, self._turn = pictures, _Plan(), 0
+        self.images, self.steps = len(pictures), -(-len(pictures) // self.batch)
+        self._loader = _loader(pictures, self._plan, self._workers, self.device)
+
+    def __len__(self) -> int:
+        return self.images
+
+    @property
+    def labels(self) -> Tensor:
+        """Rows of ``classes``, one an image, on the device of the batches."""
+        return self._pictures.labels.to(self.device)
+
+    def subset(self, rows: Rows, name: str | None = None) -> Self:
+        """Stream some of the images alone; as :meth:`splinelib.data.ImageSet.subset`."""
+        part = copy(self)
+        vars(part).pop("fingerprint", None)
+        part._over(self._pictures.part(rows))
+        part.name = f"{self.name}-{len(part)}of{len(self)}" if name is None else name
+        return part
+
+    def inputs(self, rows: Rows = slice(None)) -> Tensor:
+        """Inputs of a network, not augmented; as :meth:`splinelib.data.ImageSet.inputs`."""
+        part = copy(self)
+        part.shuffle = False
+        part._over(self._pictures.part(rows, transformed(self.shape[1], augment=False)))
+        x = torch.empty(len(part), *self.shape, dtype=self.dtype, device=self.device)
+        for number, (batch, _) in enumerate(part.epoch(0)):
+            x[number * self.batch :][: len(batch)] = batch
+        return x
 
     @cached_property
     def fingerprint(self) -> str:
@@ -153,36 +187,6 @@ class Stream:
             raise ValueError("another epoch of this stream has begun; make a stream for each")
 
 
-class _Pictures(Dataset):
-    """Decoded and augmented images; what is drawn depends on (seed, epoch, image) alone."""
-
-    def __init__(self, samples: list, size: int, augment: bool, seed: int) -> None:
-        # Arrays of bytes: a million Python objects would be copied into each worker bit by bit, as
-        # their reference counts change.
-        self.paths = np.array([os.fsencode(path) for path, _ in samples])
-        self.labels = torch.tensor([label for _, label in samples])
-        self.size, self.seed, self.transform = size, seed, _transform(size, augment)
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitems__(self, keys: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-        """The images of one batch (b, 3, size, size) uint8 and their labels (b,)."""
-        pixels = torch.empty((len(keys), 3, self.size, self.size), dtype=torch.uint8)
-        for place, (epoch, index) in enumerate(keys):
-            pixels[place] = self._one(epoch, index)
-        return pixels, self.labels[[index for _, index in keys]]
-
-    def _one(self, epoch: int, index: int) -> Tensor:
-        """One image (3, size, size); the generator that torchvision draws from is put back."""
-        path = os.fsdecode(self.paths[index])
-        image = rgb(path, path)
-        with torch.random.fork_rng(devices=[]):
-            # Not torch.manual_seed: it would seed the GPU's generators too.
-            torch.default_generator.manual_seed(mixed_seed(self.seed, epoch, index))
-            return self.transform(image)
-
-
 class _Plan:
     """What the loader asks its workers for: the rows of each batch to come, in one epoch."""
 
@@ -202,7 +206,7 @@ def _as_it_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return batch
 
 
-def _loader(pictures: _Pictures, plan: _Plan, workers: int | None, device) -> DataLoader:
+def _loader(pictures: Pictures, plan: _Plan, workers: int | None, device) -> DataLoader:
     """Torch's loader of a plan, with a generator of its own: it would draw from the global one."""
     if workers is None:
         has_share = hasattr(os, "sched_getaffinity")
@@ -217,14 +221,3 @@ def _loader(pictures: _Pictures, plan: _Plan, workers: int | None, device) -> Da
         persistent_workers=workers > 0,
         generator=torch.Generator(),
     )
-
-
-def _transform(size: int, augment: bool):
-    """ImageNet's usual augmentation or evaluation, from a Pillow image to bytes (3, H, W)."""
-    from torchvision.transforms import v2  # here, since it takes seconds
-
-    if augment:
-        steps = [v2.RandomResizedCrop(size), v2.RandomHorizontalFlip()]
-    else:
-        steps = [v2.Resize(round(size * 256 / 224)), v2.CenterCrop(size)]
-    return v2.Compose([*steps, v2.PILToTensor()])

@@ -5,16 +5,19 @@ for layerwise spline pruning (Sec. 4.2, 4.3), the detector of Algorithm 1.
 
 Taken from its numbers or from public code: PreResNet-101 is pruned as network slimming does it, by
 channel selection (``residual="select"``), since the floating-point operations of Table 2 cannot be
-reached otherwise; the penalty on BatchNorm's scales is 1e-4 for VGG-16 and 1e-5 for PreResNet-101
-(network slimming), and no method has it in retraining.
+reached otherwise; by ThiNet inside its blocks alone, as its source does it; the penalty on
+BatchNorm's scales is 1e-4 for VGG-16 and 1e-5 for PreResNet-101 (network slimming), and no method
+has it in retraining.
 
 Ours, where the paper is silent: Eq. 6 as printed, with folded offsets (``criterion="paper"``);
 slope 0.01 of the leaky ReLU; network slimming, spline pruning and ThiNet go on with the trained
-weights and are trained by the whole recipe once more, early-bird tickets go on where the schedule
-was; lottery tickets are rewound to the start; three rounds for NS-IP; in Table 8, the small network
-is the global spline ticket of a trained one, for all three starts, and its training is booked, too.
-Torchvision's ResNets lose inner channels alone, the stream stays whole. The rest is said where the
-methods are: ``splinelib.experiments.methods`` and ``splinelib.pruning``.
+weights and are trained by the whole recipe once more; early-bird tickets go on where the schedule
+was, and one that is not found until the end is trained by the whole recipe once more, too; lottery
+tickets are rewound to the start; three rounds for NS-IP; in Table 8, the small network is the
+global spline ticket of a trained one, for all three starts, and its training is booked, too.
+Torchvision's ResNets lose inner channels alone, the stream stays whole. All runs of a network on a
+data set hold out the same number of training images, for detectors and for methods that search. The
+rest is said where the methods are: ``splinelib.experiments.methods`` and ``splinelib.pruning``.
 """
 
 from collections.abc import Iterator
@@ -43,6 +46,7 @@ SLIMMED = ("ns", "ns-ip", "eb-train")  # methods that train with a penalty on Ba
 SPLINES = ("spline", "eb-spline", "minimal")
 SLIMMING = {"vgg16": 1e-4, "preresnet101": 1e-5}  # of network slimming's public code
 WATCHED = ("held-out", "test", "random", "canvas", "mask-50")
+HELD = {"preresnet101": 256}  # images; 512 of all others
 # So that 161 snapshots of a probe take some 30 MB: VGG-16 has 13 layers, PreResNet-101 100.
 FEATURES = {"vgg16": 128, "preresnet101": 64, "alexnet": 256}
 PAIRS = [(network, data) for data in DATA for network in NETWORKS]
@@ -69,16 +73,18 @@ def pruned(
     network: str, data: str, method: str, ratio: float, *cells: str, tag: str = "", **changes
 ) -> Experiment:
     """Make the config of one method at one ratio on CIFAR."""
+    plain = network.removesuffix("-leaky")
     options = method_options(method, ratio, network) | changes.pop("options", {})
     recipe = changes.pop("recipe", CIFAR)
     if method in SLIMMED:
-        recipe = replace(recipe, slimming=SLIMMING[network.removesuffix("-leaky")])
+        recipe = replace(recipe, slimming=SLIMMING[plain])
     name = "-".join(part for part in (method, tag, f"{100 * ratio:g}") if part)
     return Experiment(
         f"{network}/{data}/{name}",
-        network.removesuffix("-leaky"),
+        plain,
         data,
         recipe,
+        probe_images=HELD.get(plain, 512),
         method=method,
         method_options=options,
         cells=cells,
@@ -95,7 +101,7 @@ def watched(network: str, data: str, tag: str = "", *cells: str, **changes) -> E
         data,
         cells=cells,
         probes=WATCHED,
-        probe_images=512 if plain != "preresnet101" else 256,
+        probe_images=HELD.get(plain, 512),
         probe_features=FEATURES[plain],
         **changes,
     )

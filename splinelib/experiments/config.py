@@ -51,8 +51,9 @@ class Experiment:
         that are not trained on), "test", "random" or "canvas" inputs, or the masks of slimming at
         30, 50 or 70 %, "mask-50".
     probe_images : int
-        Inputs a probe; the first are held out even if nothing is watched, so that all methods
-        train on the same images.
+        Training images that are held out, and inputs of each probe. They are held out even if
+        nothing is watched: all runs of a network on a data set have one number, so that they train
+        on the same images.
     probe_features : int
         Entries of each layer that these comparisons look at, see
         :func:`splinelib.earlybird.codes`.

@@ -109,7 +109,9 @@ class Job:
         """The network of the config at its random start; another draw for each ``stream``."""
         return nets.build(**self.network_config, generator=self.generator(stream)).to(self.device)
 
-    def sample(self, count: int, stream: int = 10) -> tuple[Tensor, Tensor]:
+    def sample(
+        self, count: int, stream: int = 10, *, of_each: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Training images that a method may look at, in random order, as a network takes them.
 
         Parameters
@@ -117,23 +119,22 @@ class Job:
         count : int
             How many; all that there are if they are fewer.
         stream : int
-            Which random choice, see :meth:`generator`. Of a stream of images, the first batches.
+            Which random choice, see :meth:`generator`.
+        of_each : bool
+            Whether so many of each class, or of all together.
 
         Returns
         -------
         x : Tensor (b, C, H, W)
-            Not augmented, on the device of the run; a stream augments its images.
+            Not augmented, on the device of the run.
         y : Tensor (b,) int64
         """
-        images = self.images.train
-        if isinstance(images, data.ImageSet):
-            order = torch.randperm(len(images), generator=self.generator(stream))[:count]
-            return images.inputs(order), images.labels[order.to(images.device)]
-        found, batches = [], images.epoch(0)
-        while sum(len(y) for _, y in found) < min(count, images.images):
-            found.append(next(batches))
-        x, y = (torch.cat(parts) for parts in zip(*found, strict=True))
-        return x[:count], y[:count]
+        images, labels = self.images.train, self.images.train.labels
+        order = torch.randperm(len(labels), generator=self.generator(stream)).to(labels.device)
+        kinds = labels[order].unique() if of_each else ()
+        parts = [order[labels[order] == kind] for kind in kinds] or [order]
+        rows = torch.cat([part[:count] for part in parts])
+        return images.inputs(rows), labels[rows]
 
     def macs(self, net: nn.Module) -> int:
         """Multiply-adds of a network for one of the images."""

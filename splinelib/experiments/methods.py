@@ -73,9 +73,9 @@ METHODS: dict[str, Callable[[Job], Outcome]] = {
     "sfp": begun(pruning.sfp, gives=("fit",), schedule="none"),
     "metapruning": begun(pruning.metapruning, gives=("fit", "judges"), weights="reinit"),
     # Single weights: the network keeps its shape.
-    "lt": sparse(pruning.lottery, gives=("fit",), weights="rewind"),
+    "lt": Pruning(pruning.magnitude, cuts=False, weights="rewind"),  # pruning.lottery in two steps
     "snip": sparse(pruning.snip, gives=("images",), weights="rewind", images=100),
-    "grasp": sparse(pruning.grasp, gives=("images",), weights="rewind", images=100),
+    "grasp": sparse(pruning.grasp, gives=("images",), weights="rewind", images=10, of_each=True),
     "synflow": sparse(pruning.synflow, gives=("images",), weights="rewind"),
     "rigl": sparse(pruning.rigl, gives=("fit",), schedule="none"),
 }

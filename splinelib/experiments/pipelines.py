@@ -9,7 +9,7 @@ from torch import nn
 
 from splinelib import surgery
 from splinelib.experiments.job import Job, Outcome
-from splinelib.experiments.telling import removed_units, removed_weights, right, sizes
+from splinelib.experiments.telling import moved, removed_units, removed_weights, right, sizes
 from splinelib.experiments.trainings import Trainings
 from splinelib.masks import Mask
 from splinelib.pruning import weights
@@ -17,7 +17,8 @@ from splinelib.pruning.family import Ticket
 from splinelib.pruning.held import Held
 from splinelib.train.layerwise import layerwise
 
-FOLLOWING = ("weights", "schedule", "images", "pretraining")  # of a run, not of its method
+# Settings of a run, not of its method:
+FOLLOWING = ("weights", "schedule", "images", "of_each", "pretraining")
 REINIT, DRAWS = 8, 9  # streams of random numbers: for weights drawn anew, for a method's draws
 
 
@@ -33,8 +34,8 @@ class Pruning:
         The network that it gets: after the whole training, or as it begins.
     gives : tuple of str
         What it gets besides, in order: "fit" trains; "images" are training images and their labels;
-        "judges" are images and labels that nobody trains on, "probe" the images alone; "source" are
-        batches of the training images.
+        "judges" are images and labels that nobody trains on, "probe" as many of these images as
+        ``images`` says; "source" are batches of the training images.
     cuts : bool
         Whether it removes units, so that the network gets smaller. Else it removes single weights,
         which are held at 0 in a network of the old shape.
@@ -43,17 +44,20 @@ class Pruning:
         from a new draw, or from a new draw whose layers were trained one after the other.
     schedule : "full", "continue" or "none"
         Whether it is trained by the whole recipe, from the epoch of the ticket on, or not at all,
-        because the method's own training was all.
+        because the method's own training was all. Where nothing is left to continue, since no early
+        bird was found until the end, it is "full": spline pruning without its saving.
     images : int
-        Training images that it looks at, if it does.
+        Images that it looks at, if it does.
+    of_each : bool
+        Whether so many of each class, or of all together.
     pretraining : mapping
         Settings of ``train.layerwise``, for ``weights="layerwise"``.
 
     Notes
     -----
-    Options of a config go to the method, but for ``weights``, ``schedule``, ``images`` and
-    ``pretraining``, which take the place of those here. A method that takes ``generator`` or
-    ``seed`` gets those of the run. Taught in *A tour of pruning methods*.
+    Options of a config go to the method, but for ``weights``, ``schedule``, ``images``,
+    ``of_each`` and ``pretraining``, which take the place of those here. A method that takes
+    ``generator`` or ``seed`` gets those of the run. Taught in *A tour of pruning methods*.
     """
 
     draw: Callable
@@ -63,6 +67,7 @@ class Pruning:
     weights: Literal["inherit", "rewind", "reinit", "layerwise"] = "inherit"
     schedule: Literal["full", "continue", "none"] = "full"
     images: int = 512
+    of_each: bool = False
     pretraining: Mapping = field(default_factory=dict)
 
     def __call__(self, job: Job) -> Outcome:
@@ -73,6 +78,8 @@ class Pruning:
         net = fit(start, "dense").net if self.on == "trained" else start
         with fit.analysing(f"{job.experiment.method} ticket"):
             ticket = how.ticket(fit, net, **options)
+        if how.schedule == "continue" and ticket.fired is False:
+            how = replace(how, schedule="full")
         before = net if self.on == "trained" else ticket.net
         return how.follow(fit, start, before, ticket)
 
@@ -89,12 +96,12 @@ class Pruning:
 
     def _given(self, name: str, fit: Trainings) -> tuple:
         """What stands behind a name of ``gives``."""
-        job = fit.job
+        job, held = fit.job, fit.job.images.held
         make = {
             "fit": lambda: (fit,),
-            "images": lambda: job.sample(self.images),
-            "judges": lambda: job.images.judges or job.sample(job.experiment.probe_images),
-            "probe": lambda: make["judges"]()[:1],
+            "images": lambda: job.sample(self.images, of_each=self.of_each),
+            "judges": lambda: (held.inputs(), held.labels),
+            "probe": lambda: (held.inputs(slice(self.images)),),
             "source": lambda: (job.batches(job.images.train),),
         }
         return make[name]()
@@ -112,10 +119,10 @@ class Pruning:
             "schedule": self.schedule,
             "ticket_epoch": ticket.epoch,
             "fired": ticket.fired,
-            "accuracy_before": right(job, before),
-            "accuracy_cut": right(job, cut),
             "pruned": removed_units(net, mask, residual) if self.cuts else removed_weights(mask),
         }
+        if moved(start, before):
+            told |= {"accuracy_before": right(job, before), "accuracy_cut": right(job, cut)}
         begin = cut if self.weights == "inherit" else self._begin(fit, start, mask, plan)
         final = self._retrained(fit, begin, ticket)
         told |= sizes(job, start, final)

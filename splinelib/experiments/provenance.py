@@ -57,6 +57,17 @@ def libraries() -> dict[str, str]:
     return found | ({"cuda": torch.version.cuda} if torch.version.cuda else {})
 
 
+def alone() -> bool:
+    """Whether this is the one run at work here, in one process, as far as the queue can tell."""
+    return set(_sharing().values()) == {1}
+
+
+def _sharing() -> dict[str, int]:
+    """How many runs are at work here, and how many processes share this one."""
+    numbers = {"side_by_side": "SPLINELIB_SIDE_BY_SIDE", "processes": "WORLD_SIZE"}
+    return {name: int(os.environ.get(variable, 1)) for name, variable in numbers.items()}
+
+
 def device(where: torch.device) -> dict:
     """Type and name of a device, and how many runs share it.
 
@@ -70,8 +81,7 @@ def device(where: torch.device) -> dict:
         "type"; "name"; "threads" of PyTorch on a CPU; "processes" of ``torchrun``; "side_by_side",
         the number of runs that the queue lets work at once: their seconds are no measure of speed.
     """
-    numbers = {"side_by_side": "SPLINELIB_SIDE_BY_SIDE", "processes": "WORLD_SIZE"}
-    told = {"type": where.type} | {k: int(os.environ.get(v, 1)) for k, v in numbers.items()}
+    told = {"type": where.type} | _sharing()
     if where.type == "cuda":
         return told | {"name": torch.cuda.get_device_name(where)}
     return told | {"name": _cpu(), "threads": torch.get_num_threads()}

@@ -77,8 +77,8 @@ def get(name: str) -> Experiment:
     import difflib
 
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"did you mean {', '.join(near)}" if near else "see `list`"
-    raise ValueError(f"no experiment is called {name!r}; {hint}?")
+    hint = f"did you mean {', '.join(near)}?" if near else "see `list`"
+    raise ValueError(f"no experiment is called {name!r}; {hint}")
 
 
 def matching(pattern: str = "*", stand_ins: dict[str, str] | None = None) -> list[Experiment]:

@@ -158,7 +158,7 @@ def _result(job: Job, outcome: Outcome, meter: cost.Meter, begun: dict) -> dict:
         "top5": top5,
         "parameters": sum(p.numel() for p in net.parameters()),
         "macs": job.macs(net),
-        **_costs(job, outcome, meter, alone=where["side_by_side"] == where["processes"] == 1),
+        **_costs(job, outcome, meter, alone=provenance.alone()),
         "log": _log(outcome),
         "distances": outcome.distances,
         "outcome": dict(outcome.told),

@@ -60,9 +60,9 @@ def _distance(result: Mapping, epoch: int, layer: str) -> float | None:
 
 def _emerged(result: Mapping) -> float | None:
     """Tables 6 and 7: when Algorithm 1 fired; of a method, the epoch that it tells."""
-    told = result.get("outcome", {}).get("ticket_epoch")
-    if told is not None or "distances" not in result:
-        return told
+    told = result.get("outcome", {})
+    if "ticket_epoch" in told or "distances" not in result:
+        return told.get("ticket_epoch") if told.get("fired", True) else None
     return fired(result, "detector", "algorithm-1")
 
 
@@ -151,6 +151,16 @@ def _plain(found: Sequence[Mapping]) -> list[str]:
     """One line a result."""
     return [
         f"  {r['data']['name']}, seed {r['seed']}: accuracy {100 * r['accuracy']:.2f} %, "
-        f"{r['flops']['total']:.4g} FLOPs, {r['seconds']:.0f} s on {r['device']['name']}"
+        f"{r['flops']['total']:.4g} FLOPs, {r['seconds']:.0f} s on {r['device']['name']}{_early(r)}"
         for r in found
     ]
+
+
+def _early(result: Mapping) -> str:
+    """When an early bird was found, and what was done if none was."""
+    told = result.get("outcome", {})
+    if "fired" not in told:
+        return ""
+    if told["fired"]:
+        return f", ticket after {told['ticket_epoch']} epochs"
+    return f", no early bird: ticket after all epochs, schedule {told['schedule']}"

@@ -76,8 +76,7 @@ def tour() -> Iterator[Experiment]:
         ("reinit", {"weights": "reinit"}),
     ):
         yield thinned("spline", 0.5, tag, **change)
-    for tag, begin in (("random", "reinit"), ("lottery", "rewind")):
-        yield thinned("minimal", 0.5, tag, weights=begin)
+    # Its other two starts are spline-reinit and spline-rewind.
     pretraining = {"epochs": 10, "every": 4}  # of each of its four layers
     yield thinned("minimal", 0.5, "layerwise", weights="layerwise", pretraining=pretraining)
 

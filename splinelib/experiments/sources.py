@@ -82,6 +82,9 @@ def advice(name: str) -> str:
         "cifar100": "Add --download once, with --root FOLDER (170 MB)",
         "mnist": "Add --download once, with --root FOLDER (12 MB); or run on a stand-in, "
         "--as-data mnist=mnist-t10k",
+        "imagenet": "Say where its folder lies, with train and val in it: --data imagenet=FOLDER",
     }
-    default = f"Say where its files lie, --data {name}=FOLDER_OR_ARCHIVE (repeat it for parts)"
+    default = (
+        f"Say where its files lie, --data {name}=PATH, folder or archive (repeat it for parts)"
+    )
     return known.get(name, default)

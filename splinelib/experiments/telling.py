@@ -1,19 +1,19 @@
 """What a pruned run tells: exact counts of what was removed, and what that did."""
 
 import time
-from collections.abc import Mapping
-from statistics import median
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from splinelib import train
+from splinelib.experiments import provenance
 from splinelib.experiments.job import Job
 from splinelib.masks import Mask
 from splinelib.surgery import groups
 
 IMAGES = 256  # that go through a network together when its speed is measured
-REPEATS = 7
+REPEATS = 15
 
 
 def removed_units(net: nn.Module, mask: Mask, residual: str = "inner") -> dict:
@@ -109,32 +109,44 @@ def sizes(job: Job, dense: nn.Module, final: nn.Module) -> dict:
     Returns
     -------
     dict
-        "macs" for one image, "parameters", and "forward_seconds" for 256 test images: each
-        ``[dense, final]``; "nonzero", how many parameters of the final one are not 0.
+        "macs" for one image, "parameters", and, of a run that has the machine for itself,
+        "forward_seconds" for up to 256 test images: each ``[dense, final]``; "nonzero", how many
+        parameters of the final one are not 0.
     """
     both = (dense, final)
-    return {
+    measured = {"forward_seconds": forward_seconds(job, both)} if provenance.alone() else {}
+    return measured | {
         "macs": [job.macs(net) for net in both],
         "parameters": [sum(p.numel() for p in net.parameters()) for net in both],
         "nonzero": sum(int(p.count_nonzero()) for p in final.parameters()),
-        "forward_seconds": [forward_seconds(job, net) for net in both],
     }
 
 
-def forward_seconds(job: Job, net: nn.Module) -> float:
-    """Seconds of one forward pass of test images, the median of several, after one to warm up."""
+def forward_seconds(job: Job, nets: Sequence[nn.Module]) -> list[float]:
+    """Seconds of a forward pass of test images, one number a network, measured in turns.
+
+    The least of several, after one to warm up: whatever else the machine does makes it longer.
+    """
     x = next(iter(job.test().epoch(0)))[0][:IMAGES]
-    waits = [torch.cuda.synchronize] if x.device.type == "cuda" else []
-    seconds = []
-    net.eval()
-    with torch.no_grad():
-        for _ in range(REPEATS + 1):
-            start = time.perf_counter()
-            net(x)
-            for wait in waits:
-                wait(x.device)
-            seconds.append(time.perf_counter() - start)
-    return median(seconds[1:])
+    rounds = [[_seconds(net.eval(), x) for net in nets] for _ in range(REPEATS + 1)]
+    return [min(column) for column in zip(*rounds[1:], strict=True)]
+
+
+@torch.no_grad()
+def _seconds(net: nn.Module, x: Tensor) -> float:
+    """Seconds of one forward pass, until the device has done it."""
+    wait = torch.cuda.synchronize if x.device.type == "cuda" else lambda _device: None
+    wait(x.device)
+    start = time.perf_counter()
+    net(x)
+    wait(x.device)
+    return time.perf_counter() - start
+
+
+def moved(start: nn.Module, net: nn.Module) -> bool:
+    """Whether a network has other weights than the start: whether it was trained."""
+    pairs = zip(start.parameters(), net.parameters(), strict=True)
+    return not all(torch.equal(old, new) for old, new in pairs)
 
 
 def right(job: Job, net: nn.Module) -> float:
