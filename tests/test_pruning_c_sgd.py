@@ -17,6 +17,7 @@ def test_distances_inside_a_cluster_shrink_by_one_factor_whatever_the_gradient()
     net = network()
     found, labels = groups(net), halves(net)
     hook = CSGD(found, labels, strength=0.8, vectors=0.5)
+    hook.begin(net, 20)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     generator = torch.Generator().manual_seed(0)
 
@@ -55,7 +56,7 @@ def test_merging_equal_filters_changes_nothing(form, residual):
                     part[1::2] = part[::2]
     x, _ = planted.inputs(form)
     small = merged(net, found, labels)
-    mask = CSGD(found, labels, 1.0).mask(small)
+    mask = CSGD(found, labels).mask(small)
     assert (small(x) - net(x)).abs().max() < 1e-10
     assert (mask.apply(small)(x) - net(x)).abs().max() < 1e-10
     assert (cut(small, mask).net(x) - net(x)).abs().max() < 1e-10

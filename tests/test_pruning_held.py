@@ -175,7 +175,11 @@ def test_thinet_trains_after_each_layer_with_the_masks_so_far():
         held.append(hook.mask(net))
         return fit(net, label, hook=hook)
 
-    net = nets.build("convnet", 3, in_shape=(1, 6, 6), channels=(4, 6), batch_norm=True).double()
+    net = (
+        nets.build("convnet", 3, in_shape=(1, 6, 6), channels=(4, 6), batch_norm=True)
+        .double()
+        .eval()
+    )
     x = torch.randn(6, 1, 6, 6, dtype=torch.float64)
     ticket = thinet_ticket(net, 0.5, spy, x=x)
     assert labels == ["thinet: 0", "thinet: 4"]

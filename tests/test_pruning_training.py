@@ -84,9 +84,9 @@ def test_bad_settings(call, message):
 
 HOOKS = {
     "sfp": lambda net: SFP(0.5),
-    "gdp": lambda net: GDP(net, 0.5, 4, 2, "inner"),
-    "rigl": lambda net: RigL({"4.weight": torch.rand(net[4].weight.shape) < 0.5}, 2, 0.3, 8 / 9),
-    "c-sgd": lambda net: CSGD(groups(net), halves(net), 0.5),
+    "gdp": lambda net: GDP(0.5, period=4, batches=2),
+    "rigl": lambda net: RigL({"4.weight": torch.rand(net[4].weight.shape) < 0.5}, period=2),
+    "c-sgd": lambda net: CSGD(groups(net), halves(net), strength=0.5),
 }
 
 
@@ -98,9 +98,7 @@ def test_a_run_that_was_killed_ends_with_the_same_bits(tmp_path, name, place):
     def run(batches, **options):
         torch.manual_seed(0)
         hook = HOOKS[name](net)
-        more = {"on_epoch": hook.zero} if name == "sfp" else {}
-        done = train(net, batches, SHORT, hook=hook, **more, **options)
-        return done.net, hook
+        return train(net, batches, SHORT, hook=hook, **options).net, hook
 
     with pytest.raises(InterruptedRunError):
         run(Breaking(source(), *place), checkpoint=path, save_every=0)
@@ -140,16 +138,18 @@ def test_sfp_lets_a_filter_come_back():
     net, batches = nn.Sequential(nn.Flatten(), *net), images("mlp", n=64, classes=2)
     batches.labels.copy_((batches.images[:, 0, 0, 0] < 128).long())
     batches = data.Batches(batches, batch=16, dtype=torch.float64)
-    seen, hook = [], SFP(0.5)
+    seen = []
 
-    def after(net, row):
-        seen.append(hook.keep(net)["1"].tolist())
-        hook.zero(net)
+    class Look(SFP):
+        def after_epoch(self, net, epoch):
+            seen.append((epoch, self.keep(net)["1"].tolist()))
+            super().after_epoch(net, epoch)
+            assert rows_at_zero(net, "1").tolist() == [False, True]
 
-    hook.zero(net)
+    SFP(0.5).zero(net)
     assert rows_at_zero(net, "1").tolist() == [True, False]
-    train(net, batches, replace(SHORT, lr=0.1), hook=hook, on_epoch=after)
-    assert seen == [[True, False]] * 3
+    train(net, batches, replace(SHORT, lr=0.1), hook=Look(0.5))
+    assert seen == [(epoch, [True, False]) for epoch in (1, 2, 3)]
 
 
 @pytest.mark.parametrize("rescale", [True, False])
@@ -194,16 +194,16 @@ def test_the_taylor_score_is_the_slope_of_the_loss_by_a_factor_on_the_channel():
     handle = net[5].register_forward_hook(lambda m, i, z: z * gate[:, None, None])
     nn.functional.cross_entropy(net(x), y).backward()
     handle.remove()
-    conv, norm = net[4], net[5]
-    behind = taylor(net, {"4": [conv.weight, conv.bias, norm.weight, norm.bias]})["4"]
-    printed = taylor(net, {"4": [conv.weight, conv.bias]})["4"]
+    group = groups(net)["4"]
+    behind, printed = taylor(net, group), taylor(net, replace(group, norms=()))
     assert torch.allclose(behind, gate.grad.abs(), atol=1e-6)
     assert printed.max() < 1e-4 * behind.max()  # BatchNorm undoes every factor
 
 
 def test_gdp_calls_a_filter_back_when_its_gradient_says_so():
     net = nets.mlp([3, 4, 2])
-    hook, start = GDP(net, 0.5, 3, 1, "inner"), net[0].weight.detach().clone()
+    hook, start = GDP(0.5, period=3), net[0].weight.detach().clone()
+    hook.begin(net, 4)
 
     def step(number, scores):
         for p in net.parameters():
@@ -221,14 +221,15 @@ def test_gdp_calls_a_filter_back_when_its_gradient_says_so():
     assert rows_at_zero(net, "0").tolist() == [True, True, False, False]
     step(2, [9, 9, 0, 0])
     assert torch.equal(net[0].weight, start)  # all filters are back in place to be scored
-    step(3, [9, 8, 1, 2])
+    step(3, [3, 2, 1, 0.5])  # less than what was scored before, and that does not count any more
     assert rows_at_zero(net, "0").tolist() == [False, False, True, True]
     assert torch.equal(net[0].weight[:2], start[:2])
 
 
 def test_gdp_adds_up_the_scores_of_its_batches_also_over_an_interruption():
     net = nets.mlp([3, 4, 2])
-    hook = GDP(net, 0.5, 9, 2, "inner")
+    hook = GDP(0.5, period=9, batches=2)
+    hook.begin(net, 2)
     for step, scores in enumerate(([1.0, 2.0, 3.0, 4.0], [9.0, 0.0, 0.0, 0.0])):
         for p in net.parameters():
             p.grad = torch.zeros_like(p)
@@ -236,7 +237,8 @@ def test_gdp_adds_up_the_scores_of_its_batches_also_over_an_interruption():
         with torch.no_grad():
             hook.before_step(net, step)
             hook.after_step(net, step)
-        again = GDP(net, 0.5, 9, 2, "inner")
+        again = GDP(0.5, period=9, batches=2)
+        again.begin(net, 2)
         again.load_state_dict(hook.state_dict())
         hook = again
     assert rows_at_zero(net, "0").tolist() == [False, True, True, False]
@@ -252,7 +254,7 @@ def test_gdp_masks_an_exact_number_and_its_mask_moves():
             self.seen.append((step, tuple(gone.tolist())))
 
     net = network()
-    train(net, source(), replace(SHORT, epochs=6), hook=Spy(net, 0.5, 3, 1, "inner"))
+    train(net, source(), replace(SHORT, epochs=6), hook=Spy(0.5, period=3))
     assert [step for step, gone in Spy.seen if sum(gone) != 7] == [2, 5, 8, 11, 14, 17]
     assert not any(any(gone) for step, gone in Spy.seen if step % 3 == 2)
     assert len({gone for _, gone in Spy.seen if any(gone)}) > 1
@@ -330,7 +332,7 @@ class SpyRigL(RigL):
 def test_rigl_is_exactly_sparse_at_every_step():
     net = network()
     kept = {n: torch.rand(p.shape) < 0.3 for n, p in net.named_parameters() if p.ndim > 1}
-    hook = SpyRigL(kept, 4, 0.5, 2 / 3)
+    hook = SpyRigL(kept, period=4, alpha=0.5, stop=2 / 3)
     hook.seen = []
     for name, entries in kept.items():
         net.get_parameter(name).data *= entries
@@ -353,8 +355,8 @@ def pairs(hook):
 
 
 def test_rigl_drops_half_a_cosine():
-    hook = RigL({}, 100, 0.3, 0.75)
-    hook.begin(nn.Identity(), 1000)
+    hook = RigL({})
+    hook.begin(network(), 1000)
     shares = [hook.share(step) for step in (0, 250, 375, 750, 900)]
     assert shares == pytest.approx([0.3, 0.225, 0.15, 0, 0])
 
@@ -372,7 +374,7 @@ def test_rigl_finds_the_inputs_that_matter():
     kept = torch.zeros(8, 6, dtype=torch.bool)
     kept[:, 2:4] = True  # at the start no weight reads an input that matters
     net[1].weight.data *= 0.1 * kept
-    hook = RigL({"1.weight": kept}, 20, 0.5, 0.625)
+    hook = RigL({"1.weight": kept}, period=20, alpha=0.5, stop=0.625)
     recipe = Recipe(epochs=80, batch=64, drops=(), weight_decay=5e-3)
     done = train(net, data.Batches(pictures, batch=64, dtype=torch.float64), recipe, hook=hook)
     reads = hook.mask(done.net).entries["1.weight"].sum(0)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
-from together import CALLS, filled
+from together import CALLS, HOOKS, filled
 from training import PLAIN, SHORT, convnet, gap, source
 
 from splinelib.train import Speed, own_device, train
@@ -23,7 +23,7 @@ def both(tmp_path_factory):
     folder = tmp_path_factory.mktemp("together")
     script = Path(__file__).with_name("together.py")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    options = {"capture_output": True, "text": True, "timeout": 120, "check": False}
+    options = {"capture_output": True, "text": True, "timeout": 240, "check": False}
     done = subprocess.run([*launch, script, folder], env=PLAIN, **options)
     assert done.returncode == 0, done.stderr[-3000:]
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
@@ -49,7 +49,7 @@ def test_all_processes_have_the_same_result(both, name):
     assert one["stopped"] == two["stopped"]
 
 
-@pytest.mark.parametrize("name", ["plain", "adam", "parts", "tested"])
+@pytest.mark.parametrize("name", ["plain", "adam", "parts", "tested", *HOOKS])
 def test_two_processes_do_what_one_does(both, name):
     run = train(**filled({**CALLS[name], "until": None}))
     found = both[0]["runs"][name]
@@ -62,6 +62,8 @@ def test_two_processes_do_what_one_does(both, name):
             row.pop("looks")
     assert state_gap(found["net"], run.net.state_dict()) < 1e-10
     same_log(run.log, found["log"])
+    if name in HOOKS:  # and it did something
+        assert state_gap(found["net"], both[0]["runs"]["without"]["net"]) > 1e-3
 
 
 @pytest.mark.parametrize(("name", "strength"), [("norm", 0.0), ("slim", 0.01)])

@@ -1,5 +1,6 @@
 """Centripetal SGD: filters are trained to become equal, and equal filters are merged."""
 
+import math
 from collections.abc import Mapping
 from typing import get_args
 
@@ -7,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from splinelib.folding import columns, rounded, working_copy
-from splinelib.pruning.clusters import Clusters, clusters, first, first_of, means
+from splinelib.pruning.clusters import Clusters, Means, clusters, first, first_of, means
 from splinelib.pruning.family import Ticket, check_ratio, count, need_fit, targets
+from splinelib.pruning.filters import filters, need_trained
 from splinelib.surgery.groups import Group, Residual, group_mask
 from splinelib.train.hook import StepHook
 
@@ -28,29 +30,50 @@ class CSGD(StepHook):
         That of biases and of scales and shifts of BatchNorm, as a multiple of ``strength``.
     """
 
+    optimizer = "sgd"
+
     def __init__(
         self,
         found: Mapping[str, Group],
         labels: Mapping[str, Tensor],
-        strength: float,
+        *,
+        strength: float = 0.05,
         vectors: float = 1.0,
     ) -> None:
-        self.groups, self.labels = dict(found), dict(labels)
+        if not (0 <= strength < math.inf and 0 <= vectors < math.inf):
+            raise ValueError(f"strength={strength}, vectors={vectors}: need numbers, at least 0.")
+        self.groups, self.labels, self.start = dict(found), dict(labels), dict(labels)
         self.strength, self.vectors = strength, vectors
+        self._means: dict[str, Means] = {}  # by group, once the network is known
 
     def __repr__(self) -> str:
         numbers = {name: int(row.max()) + 1 for name, row in self.labels.items()}
         return f"CSGD(strength={self.strength}, vectors={self.vectors}, clusters={numbers})"
 
+    def begin(self, net: nn.Module, steps: int) -> None:
+        """Build what averages each cluster, none of whose filters may be frozen."""
+        self.load_state_dict({"labels": self.start})
+        self._averages(net)
+        for name, group in self.groups.items():
+            if not first(self.labels[name]).all():
+                need_trained("c_sgd", net, filters(net, group))
+
     def before_step(self, net: nn.Module, step: int) -> None:
         """Give the members of a cluster their mean gradient, and a pull towards their mean."""
-        for name, group in self.groups.items():
-            labels = self._labels(net, name, group)
-            for weight in _rows(net, group):
+        for name, mean in self._averages(net).items():
+            for weight in filters(net, self.groups[name]).values():
                 if weight.grad is not None:
                     pull = self.strength * (1 if weight.ndim > 1 else self.vectors)
-                    away = weight.detach() - means(weight.detach(), labels)
-                    weight.grad.copy_(means(weight.grad, labels).add_(away, alpha=pull))
+                    away = weight.detach() - mean(weight.detach())
+                    weight.grad.copy_(mean(weight.grad).add_(away, alpha=pull))
+
+    def _averages(self, net: nn.Module) -> dict[str, Means]:
+        """What averages the clusters of each group, on the device of the network."""
+        if not self._means:
+            for name, group in self.groups.items():
+                like = net.get_submodule(group.writers[0]).weight
+                self._means[name] = Means(self.labels[name], like)
+        return self._means
 
     def spread(self, net: nn.Module) -> float:
         """Largest distance from a cluster's mean, of weights and running statistics alike.
@@ -59,9 +82,8 @@ class CSGD(StepHook):
         """
         worst = 0.0
         for name, group in self.groups.items():
-            labels = self._labels(net, name, group)
-            for values in (*_rows(net, group), *_statistics(net, group)):
-                away = (values.detach() - means(values.detach(), labels)).abs().max()
+            for values in _all_rows(net, group):
+                away = (values.detach() - means(values.detach(), self.labels[name])).abs().max()
                 worst = max(worst, (away / values.detach().abs().max().clamp_min(1e-30)).item())
         return worst
 
@@ -70,18 +92,13 @@ class CSGD(StepHook):
         keep = {name: first(labels) for name, labels in self.labels.items()}
         return group_mask(net, self.groups, keep)
 
-    def _labels(self, net: nn.Module, name: str, group: Group) -> Tensor:
-        device = net.get_submodule(group.writers[0]).weight.device
-        self.labels[name] = self.labels[name].to(device)
-        return self.labels[name]
-
     def state_dict(self) -> dict:
         """The clusters."""
         return {"labels": dict(self.labels)}
 
     def load_state_dict(self, state: dict) -> None:
         """Go on with those clusters."""
-        self.labels = dict(state["labels"])
+        self.labels, self._means = dict(state["labels"]), {}
 
 
 def c_sgd(
@@ -128,7 +145,9 @@ def c_sgd(
     Raises
     ------
     ValueError
-        A setting out of its range, no ``fit``, or filters that training has not brought together.
+        A setting out of its range, no ``fit``, another optimizer than SGD, a frozen layer; or
+        filters that training has not brought together. The error then has the trained network as
+        ``error.net``: ``c_sgd(error.net, ...)`` goes on from there.
 
     Notes
     -----
@@ -137,13 +156,18 @@ def c_sgd(
     epsilon (W_k - mean_{j in H} W_j)`` in place of ``dL/dW_k``: the differences inside a cluster
     shrink by a constant factor a step whatever the loss, while the means are trained: by
     ``1 - lr epsilon`` without momentum m, by about ``1 - lr epsilon / (1 - m)`` with it, but never
-    faster than ``sqrt(m)``. Then ``V_first = sum_{k in H} V_k`` in all layers that read
-    them.
+    faster than ``sqrt(m)``. That is so for SGD alone: other optimizers divide by the size of past
+    gradients, entry by entry, and are refused. Then ``V_first = sum_{k in H} V_k`` in all layers
+    that read them.
 
     Source: Ding, Ding, Guo and Han, "Centripetal SGD for pruning very deep convolutional networks
     with complicated structure", CVPR 2019; code DingXiaoH/Centripetal-SGD. Settings there: 3e-3 at
     learning rate 3e-2 for 600 epochs (ResNet-56, CIFAR-10), 0.05 at 3e-3 for 70 epochs (ResNet-50),
-    and a tenth of it for biases, scales and shifts. Scaled down: a tenth leaves these apart after a
+    and a tenth of it for biases, scales and shifts. The code prunes in rounds, each a training of
+    this length of the network that the round before has cut: to 13/16, 11/16 and 5/8 of the width
+    (ResNet-56), or to 70, 60, 50, 40 and 30 % (ResNet-50). Left out: this is one round, straight to
+    the ratio; for several, call it again with what ``splinelib.surgery.cut`` returns. Scaled down:
+    a tenth leaves these apart after a
     few hundred steps, so ``vectors`` is 1 here, and 0.05 is the default. The code keeps the first
     filter of a cluster as it is, however far the others are; here the rest of the differences is
     averaged away, and above ``tolerance`` it is an error. It clusters a residual stream by one of
@@ -165,19 +189,30 @@ def c_sgd(
     >>> bool((ticket.mask.apply(ticket.net)(x) - ticket.net(x)).abs().max() < 1e-5)
     True
     """
-    _check(ratio, fit, kind, strength, vectors, residual)
+    _check(ratio, fit, kind, tolerance, residual)
     found, labels = targets(net, residual), {}
     for name, group in found.items():
         points = torch.cat([net.get_submodule(p).weight.flatten(1) for p in group.writers], 1)
         labels[name] = clusters(points, group.width - count(ratio, group.width), kind, seed)
-    hook = CSGD(found, labels, strength, vectors)
+    hook = CSGD(found, labels, strength=strength, vectors=vectors)
+    merged(net, found, labels)  # refuses now what could not be merged after the training
     run = fit(net, "c-sgd", hook=hook)
-    if (spread := hook.spread(run.net)) > tolerance:
+    try:
+        return _ticket(hook, run.net, tolerance)
+    except ValueError as error:
+        error.net = run.net  # so that the training is not lost
+        raise
+
+
+def _ticket(hook: CSGD, net: nn.Module, tolerance: float) -> Ticket:
+    """Merge the clusters of a trained network, if they are close enough."""
+    if not (spread := hook.spread(net)) <= tolerance:
         raise ValueError(
             f"the filters of some cluster are still {spread:.1e} of the largest weight apart "
-            f"(tolerance {tolerance:g}): train longer, at a higher rate, or with more strength."
+            f"(tolerance {tolerance:g}): train longer, at a higher rate, or with more strength; "
+            "this error's net is the trained network, and c_sgd(error.net, ...) goes on from there."
         )
-    return Ticket(merged(run.net, found, hook.labels), hook.mask(run.net))
+    return Ticket(merged(net, hook.groups, hook.labels), hook.mask(net))
 
 
 def merged(net: nn.Module, found: Mapping[str, Group], labels: Mapping[str, Tensor]) -> nn.Module:
@@ -189,31 +224,25 @@ def merged(net: nn.Module, found: Mapping[str, Group], labels: Mapping[str, Tens
     net = working_copy(net)
     with torch.no_grad():
         for name, group in found.items():
-            for values in (*_rows(net, group), *_statistics(net, group)):
+            for values in _all_rows(net, group):
                 values.copy_(means(values, labels[name]))
         for name, group in found.items():
             for reader in group.readers:
                 read = columns(net, reader, group.width)
                 sums = torch.zeros_like(read, dtype=torch.float64)
-                sums.index_add_(1, first_of(labels[name]), read.double())
+                sums.index_add_(1, first_of(labels[name]).to(read.device), read.double())
                 read.copy_(rounded(sums, read, f"the weights of '{reader.layer}'"))
     return net
 
 
-def _rows(net: nn.Module, group: Group) -> list[nn.Parameter]:
-    """All parameters that have a row for each channel of a group."""
-    modules = [net.get_submodule(path) for path in (*group.writers, *group.norms)]
-    found = [p for module in modules for p in (module.weight, module.bias)]
-    return [p for p in found if p is not None]
-
-
-def _statistics(net: nn.Module, group: Group) -> list[Tensor]:
-    """Running means and variances of the BatchNorms of a group."""
+def _all_rows(net: nn.Module, group: Group) -> list[Tensor]:
+    """All that has a row for each channel of a group, running means and variances included."""
     norms = [net.get_submodule(path) for path in group.norms]
-    return [s for norm in norms for s in (norm.running_mean, norm.running_var) if s is not None]
+    statistics = [s for norm in norms for s in (norm.running_mean, norm.running_var)]
+    return [*filters(net, group).values(), *(s for s in statistics if s is not None)]
 
 
-def _check(ratio, fit, kind, strength, vectors, residual) -> None:
+def _check(ratio, fit, kind, tolerance, residual) -> None:
     """Raise unless the settings are in range."""
     check_ratio(ratio)
     need_fit("c_sgd", fit)
@@ -222,5 +251,5 @@ def _check(ratio, fit, kind, strength, vectors, residual) -> None:
             f"kind={kind!r}, residual={residual!r}: need 'kmeans' or 'even', and 'inner' or "
             "'joint' (a selection in front of a BatchNorm has no filters to merge)."
         )
-    if not (strength >= 0 and vectors >= 0):
-        raise ValueError(f"strength={strength}, vectors={vectors}: both are at least 0.")
+    if not tolerance >= 0:
+        raise ValueError(f"tolerance={tolerance}: a distance is at least 0.")

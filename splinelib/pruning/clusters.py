@@ -4,20 +4,43 @@ import warnings
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 Clusters = Literal["kmeans", "even"]
 
 
-def means(values: Tensor, labels: Tensor) -> Tensor:
-    """The mean of each cluster of rows ``(n, ...)``, at all its members.
+class Means:
+    """Puts the mean of its cluster in the place of each row.
 
-    >>> means(torch.tensor([1.0, 2.0, 5.0]), torch.tensor([0, 1, 0]))
+    Parameters
+    ----------
+    labels : Tensor (n,) int64
+        The cluster of each row, counted from 0.
+    like : Tensor
+        On the device and in the type of what will be averaged.
+
+    Examples
+    --------
+    >>> rows = torch.tensor([1.0, 2.0, 5.0])
+    >>> Means(torch.tensor([0, 1, 0]), rows)(rows)
     tensor([3., 2., 3.])
     """
-    sizes = torch.bincount(labels, minlength=len(labels)).clamp_min(1)
-    sums = torch.zeros_like(values).index_add_(0, labels, values)
-    return (sums / sizes.reshape(-1, *[1] * (values.ndim - 1)))[labels]
+
+    def __init__(self, labels: Tensor, like: Tensor) -> None:
+        self.labels = labels.to(like.device)
+        members = F.one_hot(self.labels).T.to(like.dtype)
+        self.matrix = members / members.sum(1, keepdim=True).clamp_min(1)  # (clusters, n)
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """The means of ``(n, ...)``, or of n rows side by side, in the same shape."""
+        rows = values.reshape(len(self.labels), -1)
+        return (self.matrix @ rows)[self.labels].reshape(values.shape)
+
+
+def means(values: Tensor, labels: Tensor) -> Tensor:
+    """The mean of each cluster of rows ``(n, ...)``, at all its members, once."""
+    return Means(labels, values)(values)
 
 
 def first_of(labels: Tensor) -> Tensor:

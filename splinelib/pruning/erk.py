@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 import torch
 
+from splinelib.pruning.family import check_ratio
+
 
 def erk(shapes: Mapping[str, torch.Size], ratio: float) -> dict[str, int]:
     """Number of weights in use in each layer, by the Erdos-Renyi kernel rule.
@@ -21,6 +23,11 @@ def erk(shapes: Mapping[str, torch.Size], ratio: float) -> dict[str, int]:
     dict of str to int
         At least 1 each; of N weights, ``floor(ratio N + 1/2)`` are left out.
 
+    Raises
+    ------
+    ValueError
+        A ratio outside [0, 1), or one that leaves some layer without a weight.
+
     Notes
     -----
     The density of a layer is ``eps (sum of its sizes) / (product of its sizes)``. While the largest
@@ -32,6 +39,7 @@ def erk(shapes: Mapping[str, torch.Size], ratio: float) -> dict[str, int]:
     >>> erk({"wide": torch.Size([100, 100]), "narrow": torch.Size([10, 100])}, 0.9)
     {'wide': 710, 'narrow': 390}
     """
+    check_ratio(ratio)
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     left = sum(sizes.values()) - math.floor(ratio * sum(sizes.values()) + 0.5)
     raw = {name: sum(shape) / sizes[name] for name, shape in shapes.items()}

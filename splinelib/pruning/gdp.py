@@ -5,9 +5,12 @@ from torch import Tensor, nn
 
 from splinelib.masks import Mask
 from splinelib.pruning.family import Ticket, check_ratio, exactly, need_fit, targets
+from splinelib.pruning.filters import filters, need_trained
 from splinelib.pruning.held import Held, clear
-from splinelib.surgery.groups import Residual, group_mask
+from splinelib.surgery.groups import Group, Residual, group_mask
 from splinelib.train.hook import StepHook
+from splinelib.train.recipe import whole
+from splinelib.train.step import finite
 
 
 class GDP(StepHook):
@@ -15,8 +18,6 @@ class GDP(StepHook):
 
     Parameters
     ----------
-    net : nn.Module
-        The network that will be trained.
     ratio : float, in [0, 1)
         Share of all filters together that is masked, never the last one of a group.
     period : int
@@ -30,17 +31,25 @@ class GDP(StepHook):
     -----
     The hook has the dense weights; the network has the masked ones when a batch goes through it,
     and the dense ones while the optimizer moves them. Between a step and one that scores, the
-    network is left dense.
+    network is left dense. A step whose gradients are not all finite scores nothing; without any
+    scores the mask stays as it was.
     """
 
     def __init__(
-        self, net: nn.Module, ratio: float, period: int, batches: int, residual: Residual
+        self, ratio: float, *, period: int = 100, batches: int = 1, residual: Residual = "inner"
     ) -> None:
         check_ratio(ratio)
-        if not 1 <= batches < period:
-            raise ValueError(f"period={period}, batches={batches}: need 1 <= batches < period.")
+        if not (whole(batches, 1) and whole(period, batches + 1)):
+            raise ValueError(
+                f"period={period}, batches={batches}: need whole numbers, 1 <= batches < period."
+            )
         self.ratio, self.period, self.batches = ratio, period, batches
-        self.residual, self.groups = residual, targets(net, residual)
+        self.residual = residual
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin anew."""
+        self.groups: dict[str, Group] = {}  # once the network is known
         self.keep: dict[str, Tensor] = {}  # by group, once it is drawn
         self.sums: dict[str, Tensor] = {}  # of the scores in this window
         self.dense: dict[str, Tensor] = {}  # by parameter, while the network is masked
@@ -58,13 +67,34 @@ class GDP(StepHook):
             )
         return group_mask(net, self.groups, self.keep)
 
+    def begin(self, net: nn.Module, steps: int) -> None:
+        """Find the filters of the network, none of which may be frozen."""
+        self._forget()
+        self.groups = targets(net, self.residual)
+        for group in self.groups.values():
+            need_trained("gdp", net, filters(net, group))
+
     def before_step(self, net: nn.Module, step: int) -> None:
         """Score the filters if all are in place; put the dense weights back for the optimizer."""
         if step % self.period < self.batches:
-            for name, scores in taylor(net, self._rows(net)).items():
-                self.sums[name] = scores + self.sums.get(name, 0)
+            self._score(net)
+        self._bring_back(net)
+
+    def _score(self, net: nn.Module) -> None:
+        """Add up the scores of this batch, if they are numbers."""
+        scores = {name: taylor(net, group) for name, group in self.groups.items()}
+        if finite(scores.values()):
+            self.sums = {name: self.sums.get(name, 0) + new for name, new in scores.items()}
+
+    def _bring_back(self, net: nn.Module) -> None:
+        """Put the dense weights back."""
         for name, dense in self.dense.items():
             net.get_parameter(name).copy_(dense)
+
+    def skipped_step(self, net: nn.Module, step: int) -> None:
+        """Let filters come and go when it is time, though no weight moves."""
+        self._bring_back(net)
+        self.after_step(net, step)
 
     def after_step(self, net: nn.Module, step: int) -> None:
         """Draw a new mask if it is time; keep the dense weights and leave the masked ones."""
@@ -83,16 +113,6 @@ class GDP(StepHook):
             entries = self.mask(net).entries.items()
             self._gone = {n: ~kept.to(net.get_parameter(n).device) for n, kept in entries}
         return self._gone
-
-    def _rows(self, net: nn.Module) -> dict[str, list[nn.Parameter]]:
-        """All parameters that have a row for each filter of a group."""
-        rows = {}
-        for name, group in self.groups.items():
-            paths = group.norms if group.gate else (*group.writers, *group.norms)
-            modules = [net.get_submodule(path) for path in paths]
-            found = [p for module in modules for p in (module.weight, module.bias)]
-            rows[name] = [p for p in found if p is not None]
-        return rows
 
     def state_dict(self) -> dict:
         """Dense weights, mask and unfinished scores."""
@@ -142,7 +162,8 @@ def gdp(
     Raises
     ------
     ValueError
-        A ratio outside [0, 1) or out of reach, no ``fit``, a training that is too short for a mask.
+        A ratio outside [0, 1) or out of reach, no ``fit``, a training that is too short for a mask,
+        a frozen filter.
 
     Notes
     -----
@@ -178,7 +199,7 @@ def gdp(
     >>> counts["1.bias"][0] + counts["3.bias"][0]
     16
     """
-    hook = GDP(net, ratio, period, batches, residual)
+    hook = GDP(ratio, period=period, batches=batches, residual=residual)
     need_fit("gdp", fit)
     run = fit(net, "gdp", hook=hook)
     mask = hook.mask(run.net)
@@ -188,14 +209,7 @@ def gdp(
     return Ticket(masked, mask)
 
 
-def taylor(net: nn.Module, rows: dict[str, list[nn.Parameter]]) -> dict[str, Tensor]:
-    """First-order change of the loss without each filter, ``(n,)`` by group, from gradients.
-
-    ``rows`` has the parameters of a group, each with one row a filter; their gradients are there.
-    """
-    scores = {}
-    for name, parameters in rows.items():
-        parts = [(p.detach() * p.grad).flatten(1).sum(1) if p.ndim > 1 else p.detach() * p.grad
-                 for p in parameters if p.grad is not None]  # fmt: skip
-        scores[name] = torch.stack(parts).sum(0).abs()
-    return scores
+def taylor(net: nn.Module, group: Group) -> Tensor:
+    """First-order change ``(n,)`` of the loss without each filter of a group, from gradients."""
+    parts = [p.detach() * p.grad for p in filters(net, group).values()]
+    return torch.stack([part.reshape(group.width, -1).sum(1) for part in parts]).sum(0).abs()

@@ -9,8 +9,11 @@ from torch import Tensor, nn
 from splinelib.masks import Mask
 from splinelib.pruning.erk import erk
 from splinelib.pruning.family import Ticket, check_ratio, need_fit, prunable
+from splinelib.pruning.filters import need_trained
 from splinelib.pruning.held import clear, still
 from splinelib.train.hook import StepHook
+from splinelib.train.recipe import whole
+from splinelib.train.step import finite
 
 
 class RigL(StepHook):
@@ -26,13 +29,30 @@ class RigL(StepHook):
         Share of the weights of a layer that the first update drops.
     stop : float, in (0, 1]
         Share of the training after which the share has fallen to 0, and updates end.
+
+    Notes
+    -----
+    An update that is due waits for a step whose gradients are all finite. A layer that a step did
+    not use, so that it has no gradient, keeps its weights.
     """
 
-    def __init__(self, kept: Mapping[str, Tensor], period: int, alpha: float, stop: float) -> None:
-        self.kept = {name: entries.clone() for name, entries in kept.items()}
+    def __init__(
+        self,
+        kept: Mapping[str, Tensor],
+        *,
+        period: int = 100,
+        alpha: float = 0.3,
+        stop: float = 0.75,
+    ) -> None:
+        if not whole(period, 1) or not 0 <= alpha <= 1 or not 0 < stop <= 1:
+            raise ValueError(
+                f"period={period}, alpha={alpha}, stop={stop}: need a whole period >= 1, alpha in "
+                "[0, 1] and stop in (0, 1]."
+            )
+        self.start = {name: entries.clone() for name, entries in kept.items()}
         self.counts = {name: int(entries.sum()) for name, entries in kept.items()}
-        self.period, self.alpha, self.stop, self.last = period, alpha, stop, -period
-        self.end = 1
+        self.period, self.alpha, self.stop = period, alpha, stop
+        self.kept, self.last, self.end = dict(self.start), -period, 1
 
     def __repr__(self) -> str:
         total, settings = sum(self.counts.values()), f"{self.period}, {self.alpha}, {self.stop}"
@@ -43,8 +63,12 @@ class RigL(StepHook):
         return Mask(self.kept)
 
     def begin(self, net: nn.Module, steps: int) -> None:
-        """Learn from the length of the run at which step updates end."""
-        self.end = max(1, int(self.stop * steps))
+        """Go back to the first mask, and learn from the length of the run when updates end."""
+        way_out = ", or name its layer in dense, so that it stays whole"
+        need_trained("rigl", net, self.start, way_out)
+        device = next(net.parameters()).device
+        self.kept = {name: entries.to(device) for name, entries in self.start.items()}
+        self.last, self.end = -self.period, max(1, int(self.stop * steps))
 
     def share(self, step: int) -> float:
         """Share of the weights that is dropped at a step: half a cosine, from alpha to 0."""
@@ -52,27 +76,28 @@ class RigL(StepHook):
 
     def before_step(self, net: nn.Module, step: int) -> None:
         """Update the mask if it is time, and then move nothing; else train the weights in use."""
-        grads = {name: net.get_parameter(name).grad for name in self.kept}
-        if step >= self.last + self.period and step < self.end and _finite(grads):
+        found = {name: net.get_parameter(name).grad for name in self.kept}
+        grads = {name: grad for name, grad in found.items() if grad is not None}
+        if step >= self.last + self.period and step < self.end and finite(grads.values()):
             self._update(net, grads, self.share(step))
             self.last = step
             for parameter in net.parameters():
                 parameter.grad = None  # the optimizer passes over them, momentum included
-        still(net, self._gone(net))
+        still(net, self._gone())
 
     def after_step(self, net: nn.Module, step: int) -> None:
         """Undo what momentum did to weights that are not in use."""
-        clear(net, self._gone(net))
+        clear(net, self._gone())
 
     def _update(self, net: nn.Module, grads: Mapping[str, Tensor], share: float) -> None:
         """Drop and grow in each layer; what is new starts at 0, where all unused weights are."""
-        for name, kept in self.kept.items():
+        for name, grad in grads.items():
             weight, drop = net.get_parameter(name), int(share * self.counts[name])
-            self.kept[name] = rewired(weight, grads[name], kept.to(weight.device), drop)
-        clear(net, self._gone(net))
+            self.kept[name] = rewired(weight, grad, self.kept[name], drop)
+        clear(net, self._gone())
 
-    def _gone(self, net: nn.Module) -> dict[str, Tensor]:
-        return {n: ~kept.to(net.get_parameter(n).device) for n, kept in self.kept.items()}
+    def _gone(self) -> dict[str, Tensor]:
+        return {name: ~kept for name, kept in self.kept.items()}
 
     def state_dict(self) -> dict:
         """The weights in use, and when they were last updated."""
@@ -125,7 +150,8 @@ def rigl(
     Raises
     ------
     ValueError
-        A setting out of its range, no ``fit``, an unknown layer in ``dense``.
+        A setting out of its range, no ``fit``, an unknown layer in ``dense``, a frozen layer that
+        is not in it.
 
     Notes
     -----
@@ -157,9 +183,10 @@ def rigl(
     >>> rigl(net, 0.9, fit, period=10).mask
     Mask(2 parameters, 118 of 1184 entries kept)
     """
-    _check(ratio, fit, period, alpha, stop)
+    check_ratio(ratio)
+    need_fit("rigl", fit)
     kept = _start(net, ratio, dense, seed)
-    hook = RigL(kept, period, alpha, stop)
+    hook = RigL(kept, period=period, alpha=alpha, stop=stop)
     run = fit(Mask(kept).apply(net), "rigl", hook=hook)
     return Ticket(run.net, hook.mask(run.net))
 
@@ -186,6 +213,8 @@ def rewired(weight: Tensor, grad: Tensor, kept: Tensor, drop: int) -> Tensor:
 def _start(net: nn.Module, ratio: float, dense: tuple[str, ...], seed: int) -> dict[str, Tensor]:
     """Random weights in use at the start, by the name of the parameter."""
     found = prunable(net)
+    if isinstance(dense, str):
+        raise ValueError(f"dense is the text {dense!r}: give a tuple of paths, ({dense!r},).")
     for path in dense:
         if f"{path}.weight" not in found:
             raise ValueError(
@@ -201,19 +230,3 @@ def _start(net: nn.Module, ratio: float, dense: tuple[str, ...], seed: int) -> d
         entries[torch.randperm(len(entries), generator=generator)[:count]] = True
         kept[name] = entries.reshape(shapes[name])
     return kept
-
-
-def _finite(grads: Mapping[str, Tensor | None]) -> bool:
-    """Whether all gradients are numbers; half precision has steps that are skipped for that."""
-    return all(grad is not None and bool(grad.isfinite().all()) for grad in grads.values())
-
-
-def _check(ratio, fit, period, alpha, stop) -> None:
-    """Raise unless the settings are in range."""
-    check_ratio(ratio)
-    need_fit("rigl", fit)
-    if period < 1 or not 0 <= alpha <= 1 or not 0 < stop <= 1:
-        raise ValueError(
-            f"period={period}, alpha={alpha}, stop={stop}: need period >= 1, alpha in [0, 1] and "
-            "stop in (0, 1]."
-        )

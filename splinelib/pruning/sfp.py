@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from splinelib.masks import Mask
 from splinelib.pruning.family import Ticket, check_ratio, exactly, need_fit, targets
+from splinelib.pruning.filters import need_trained
 from splinelib.surgery.groups import Group, Residual, group_mask
 from splinelib.train.hook import StepHook
 from splinelib.units.walk import units
@@ -24,7 +25,7 @@ class SFP(StepHook):
 
     Notes
     -----
-    ``zero`` is to be called after each epoch: ``fit(..., hook=hook, on_epoch=hook.zero)``.
+    A filter that is zeroed keeps waiting for its first step back while steps are skipped.
     """
 
     def __init__(self, ratio: float, *, rescale: bool = True, residual: Residual = "inner") -> None:
@@ -35,13 +36,24 @@ class SFP(StepHook):
                 "front of a BatchNorm has none: give 'inner' or 'joint'."
             )
         self.ratio, self.rescale, self.residual = ratio, rescale, residual
-        self._groups: dict[str, Group] = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin anew."""
+        self._groups: dict[str, Group] = {}  # once the network is known
         self._norms: dict[str, str | None] = {}  # BatchNorm directly behind each layer
         self.sizes: dict[str, Tensor] = {}  # by layer: norms of its filters before they were zeroed
         self.gone: dict[str, Tensor] = {}  # by layer: filters whose first step back is to come
 
     def __repr__(self) -> str:
         return f"SFP(ratio={self.ratio}, rescale={self.rescale}, residual={self.residual!r})"
+
+    def begin(self, net: nn.Module, steps: int) -> None:
+        """Find the filters of the network, none of which may be frozen."""
+        self._forget()
+        self._find(net)
+        for group in self._groups.values():
+            need_trained("sfp", net, [f"{path}.weight" for path in group.writers])
 
     def keep(self, net: nn.Module) -> dict[str, Tensor]:
         """Which filters of each group are the strongest now, ``(n,)`` bool by its name."""
@@ -58,9 +70,13 @@ class SFP(StepHook):
             self._groups = targets(net, self.residual)
             self._norms = {layer: at.norm for layer, at in units(net).items()}
 
+    def after_epoch(self, net: nn.Module, epoch: int) -> None:
+        """Zero the weakest filters."""
+        self.zero(net)
+
     @torch.no_grad()
-    def zero(self, net: nn.Module, row: dict | None = None) -> None:
-        """Set the weights of all other filters to 0, in place; ``row`` is not looked at."""
+    def zero(self, net: nn.Module) -> None:
+        """Set the weights of all filters but the strongest to 0, in place."""
         keep = self.keep(net)
         for name, group in self._groups.items():
             for path in group.writers:
@@ -73,12 +89,11 @@ class SFP(StepHook):
 
     def mask(self, net: nn.Module) -> Mask:
         """The mask that removes what ``zero`` would set to 0, with bias and BatchNorm."""
-        keep = self.keep(net)
+        keep = self.keep(net)  # which finds the groups
         return group_mask(net, self._groups, keep)
 
     def before_step(self, net: nn.Module, step: int) -> None:
         """Take out of the first gradient of a zeroed filter what BatchNorm put in too much."""
-        self._find(net)
         for path, gone in self.gone.items():
             norm, grad = net.get_submodule(self._norms[path]), net.get_submodule(path).weight.grad
             usual = (norm.eps / (norm.running_var + norm.eps)).sqrt()
@@ -118,8 +133,7 @@ def sfp(
     ratio : float, in [0, 1)
         Share of the filters of each layer that goes, at most n - 1 of n.
     fit : callable
-        ``fit(net, label, *, hook, on_epoch) -> Run``, see ``splinelib.train.trainer``; it is called
-        once.
+        ``fit(net, label, *, hook) -> Run``, see ``splinelib.train.trainer``; it is called once.
     rescale : bool
         Whether a filter behind which a BatchNorm stands comes back with the norm that it had;
         False is what the public code does.
@@ -134,7 +148,7 @@ def sfp(
     Raises
     ------
     ValueError
-        A ratio outside [0, 1), no ``fit``, an unknown ``residual``.
+        A ratio outside [0, 1), no ``fit``, an unknown ``residual``, a frozen layer.
 
     Notes
     -----
@@ -177,7 +191,7 @@ def sfp(
     """
     hook = SFP(ratio, rescale=rescale, residual=residual)
     need_fit("sfp", fit)
-    run = fit(net, "sfp", hook=hook, on_epoch=hook.zero)
+    run = fit(net, "sfp", hook=hook)
     return Ticket(run.net, hook.mask(run.net))
 
 

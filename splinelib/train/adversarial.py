@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from splinelib.data.images import ImageSet
+from splinelib.train.recipe import whole
 
 ROWS = 1024  # images whose random numbers are drawn at once
 
@@ -58,9 +59,9 @@ def corrupted(
     True
     >>> recipe = Recipe(epochs=350, batch=128, momentum=0, weight_decay=0, drops=(150, 250))
     """
-    if copies < 1 or not 0 <= zeroed <= 1:
+    if not whole(copies, 1) or not 0 <= zeroed <= 1:
         raise ValueError(
-            f"copies={copies}, zeroed={zeroed}: need at least one copy and a share in [0, 1]"
+            f"copies={copies}, zeroed={zeroed}: need a whole number >= 1 and a share in [0, 1]"
         )
     device = images.images.device
     generator = generator or torch.Generator(device).manual_seed(0)

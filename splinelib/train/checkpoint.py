@@ -139,6 +139,17 @@ def check_plain(name: str, value: object) -> None:
         )
 
 
+def moved(value: object, device: torch.device) -> object:
+    """A tensor on a device, or all tensors in dicts, lists and tuples there; the rest as it is."""
+    if torch.is_tensor(value):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {name: moved(part, device) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(moved(part, device) for part in value)
+    return value
+
+
 def beside(path: Path, suffix: str) -> Path:
     """The file beside another with something added to its name."""
     return path.with_name(path.name + suffix)

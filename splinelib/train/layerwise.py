@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from splinelib.chain import chain
 from splinelib.ops import copied
 from splinelib.train.loop import Run, train
-from splinelib.train.recipe import Recipe
+from splinelib.train.recipe import Recipe, whole
 
 LAYERS = (nn.Linear, nn.Conv2d)
 
@@ -90,10 +90,11 @@ def layerwise(
     >>> len(pretrained.runs), pretrained.net[1].weight.shape
     (3, torch.Size([16, 64]))
     """
-    if every < 1 or (fit and options):
+    if not all(whole(value, 1) for value in (epochs, every, side)) or (fit and options):
         raise ValueError(
-            f"every={every}, fit={fit!r}, and further settings {sorted(options)}: the rate falls "
-            "every 1 or more epochs, and what trains by itself takes its own settings."
+            f"epochs={epochs}, every={every}, side={side}, fit={fit!r}, and further settings "
+            f"{sorted(options)}: the first three are whole numbers, at least 1, and what trains by "
+            "itself takes its own settings."
         )
     recipe = Recipe(
         epochs=epochs,

@@ -108,8 +108,8 @@ def train(
         line of the log, before the checkpoint of that epoch: what it changes in the network is
         kept. It may be called again for an epoch whose end was not yet saved.
     hook : StepHook, optional
-        Acts on gradients and weights around each step of the optimizer, see
-        :class:`splinelib.train.StepHook`.
+        Acts on gradients and weights around each step of the optimizer, and on weights after each
+        epoch, before ``on_epoch``, see :class:`splinelib.train.StepHook`.
 
     Returns
     -------
@@ -216,6 +216,8 @@ def _epochs(session: Session, keeper: Keeper, on_epoch, progress: bool) -> None:
     while not session.ended:
         with _bar(session) if progress else nullcontext() as bar:
             row = session.train_epoch(partial(_after_step, keeper, bar))
+        with torch.no_grad():
+            session.hook.after_epoch(session.net, session.epoch)
         if on_epoch:
             on_epoch(session.net, row)
         keeper.after_epoch()

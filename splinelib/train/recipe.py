@@ -77,9 +77,9 @@ class Recipe:
         object.__setattr__(self, "lr", rate)
         object.__setattr__(self, "drops", tuple(self.drops))
         for name, good, need in (
-            ("epochs", _whole(self.epochs, 1), "of whole epochs, at least 1"),
-            ("batch", _whole(self.batch, 1), "of images, at least 1"),
-            ("drops", all(_whole(drop, 0) for drop in self.drops), "or tuple of epochs from 0 on"),
+            ("epochs", whole(self.epochs, 1), "of whole epochs, at least 1"),
+            ("batch", whole(self.batch, 1), "of images, at least 1"),
+            ("drops", all(whole(drop, 0) for drop in self.drops), "or tuple of epochs from 0 on"),
             ("lr", 0 < self.lr < math.inf, "above 0"),
             ("momentum", 0 <= self.momentum < 1, "in [0, 1)"),
             ("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0"),
@@ -90,7 +90,8 @@ class Recipe:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a number {need}")
 
 
-def _whole(value: object, least: int) -> bool:
+def whole(value: object, least: int) -> bool:
+    """Whether a value is a whole number, and not less than another one."""
     return isinstance(value, Integral) and value >= least
 
 

@@ -10,13 +10,14 @@ import torch
 from torch import nn
 
 from splinelib.data.steps import mixed_seed
+from splinelib.train.checkpoint import moved
 from splinelib.train.clock import Clock
 from splinelib.train.distributed import Team
 from splinelib.train.evaluate import check_batch, tally
 from splinelib.train.hook import StepHook
 from splinelib.train.recipe import Recipe, learning_rate, make_optimizer, restore_optimizer
 from splinelib.train.speed import Plan
-from splinelib.train.step import Measure, gradients, scales, update
+from splinelib.train.step import Measure, finite, gradients, scales, update
 from splinelib.train.watching import Watchers
 
 
@@ -36,7 +37,7 @@ class Session:
     first_epoch : int
     micro_batch : int or None
     hook : StepHook or None
-        Acts before and after each step of the optimizer.
+        Acts around each step of the optimizer, and after each epoch.
     """
 
     def __init__(
@@ -74,11 +75,17 @@ class Session:
         self.clock = Clock()
 
     def _check(self) -> None:
-        """Raise if the penalty has nothing to act on, or a process would get no image."""
+        """Raise if penalty or hook cannot do their work, or a process would get no image."""
         if self.recipe.slimming and not self.slimmed:
             raise ValueError(
                 f"slimming is {self.recipe.slimming}, but the network has no BatchNorm whose "
                 "scales are trained: set slimming=0"
+            )
+        if self.hook.optimizer not in (None, self.recipe.optimizer):
+            raise ValueError(
+                f"{type(self.hook).__name__} works with the optimizer {self.hook.optimizer!r} "
+                f"alone, but the recipe has {self.recipe.optimizer!r}: train with Recipe(optimizer="
+                f"{self.hook.optimizer!r}, ...)"
             )
         last = self.source.images - (self.source.steps - 1) * self.source.batch
         if last < self.team.world:
@@ -129,13 +136,17 @@ class Session:
             self._reseed()
             found = gradients(self.wrapped, x, y, images=self._images(), **self._tools())
             self.sums += self.team.total(found)  # what process 0 saves is complete at every step
-            now = self.epoch * self.source.steps + self.step
-            before = partial(self.hook.before_step, self.net, now)
-            update(self.optimizer, self.scaler, self.slimmed, self.recipe.slimming, before)
-            with torch.no_grad():
-                self.hook.after_step(self.net, now)
+            self._update()
             self.step += 1
             after_step()
+
+    def _update(self) -> None:
+        """Move the weights, with the hook around it."""
+        now, acts = self.epoch * self.source.steps + self.step, type(self.hook) is not StepHook
+        before = partial(self.hook.before_step, self.net, now) if acts else None
+        moves = update(self.optimizer, self.scaler, self.slimmed, self.recipe.slimming, before)
+        with torch.no_grad():
+            (self.hook.after_step if moves else self.hook.skipped_step)(self.net, now)
 
     def _images(self) -> int:
         """Images of the batch that is next, over all processes."""
@@ -171,8 +182,7 @@ class Session:
 
     def check_finite(self) -> None:
         """Raise unless the summed loss and all weights are finite; this waits for a GPU."""
-        values = (self.sums, *self.net.parameters())
-        if not torch.stack([value.detach().isfinite().all() for value in values]).all():
+        if not finite((self.sums, *self.net.parameters())):
             rate = learning_rate(self.recipe, self.epoch)
             raise ValueError(
                 f"loss or weights are not finite in epoch {self.epoch + 1}, at learning rate "
@@ -206,7 +216,7 @@ class Session:
         if self.scaler.is_enabled() and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         self.watchers.load_state_dict(state["watchers"])
-        self.hook.load_state_dict(state["hook"])
+        self.hook.load_state_dict(moved(state["hook"], self.plan.device))
         self.epoch, self.step, self.stopped = (state[n] for n in ("epoch", "step", "stopped"))
         self.sums.copy_(state["sums"])
         self.log = state["log"]

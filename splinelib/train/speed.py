@@ -45,9 +45,10 @@ class Speed:
     -----
     torch's own switches (TF32, deterministic algorithms) are left as the caller set them: by
     default convolutions in float32 use TF32 on GPUs that have it, matrix products do not. Nothing
-    in a step waits for the GPU, with one exception: in fp16, RMSprop and (on a GPU) Adagrad have no
-    fused form that could skip a step with infinite gradients by itself, so the scaler asks once a
-    step. Taught in *Drawing the ticket*.
+    in a step waits for the GPU, with two exceptions, both in fp16. RMSprop and (on a GPU) Adagrad
+    have no fused form that could skip a step with infinite gradients by itself, so the scaler asks
+    once a step; and a ``StepHook`` is told of such steps, for which all gradients are looked at
+    once a step. Taught in *Drawing the ticket*.
 
     Examples
     --------

@@ -1,6 +1,6 @@
 """One step of training: forward, backward, penalty, update, with nothing that waits for a GPU."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from types import FunctionType
 
@@ -134,20 +134,30 @@ def update(
     slimmed: list[nn.Parameter],
     strength: float,
     before_step: Callable[[], object] | None = None,
-) -> None:
+) -> bool:
     """Take one step of the optimizer, with the L1 penalty of some scales, and clear the gradients.
+
+    Returns
+    -------
+    bool
+        False if the scaler skips this step, as its gradients overflowed. This is asked for, and a
+        GPU waited for, only where the scaler is in use and there is a ``before_step``.
 
     Notes
     -----
-    ``before_step`` is called when the gradients are those of the mean loss, before the penalty.
+    ``before_step`` is called when the gradients are those of the mean loss, before the penalty, and
+    not if the step is skipped.
     The penalty ``strength * |scale|`` enters by its subgradient ``strength * sign(scale)``, 0 at 0,
     which is added to the gradients before the optimizer's weight decay: the way of network slimming
     (Liu et al., 2017) and of the public code of early-bird tickets.
     """
     scaler.unscale_(optimizer)
+    moves = True
     if before_step:
+        moves = not scaler.is_enabled() or finite(_gradients(optimizer))
         with torch.no_grad():
-            before_step()
+            if moves:
+                before_step()
     slimmed = [scale for scale in slimmed if scale.grad is not None]  # those in use
     if slimmed:
         with torch.no_grad():
@@ -156,3 +166,16 @@ def update(
     scaler.step(optimizer)
     scaler.update()
     optimizer.zero_grad(set_to_none=True)
+    return moves
+
+
+def finite(values: Iterable[Tensor]) -> bool:
+    """Whether all entries of all tensors are finite; this waits for a GPU, once."""
+    found = [value.detach().isfinite().all() for value in values]
+    return not found or bool(torch.stack(found).all())
+
+
+def _gradients(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """All gradients that an optimizer is about to use."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    return [weight.grad for weight in weights if weight.grad is not None]
