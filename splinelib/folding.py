@@ -9,7 +9,7 @@ from torch.nn.utils import prune
 from splinelib.ops import SCALINGS, copied
 from splinelib.units.order import LAYERS, NORMS, is_a
 from splinelib.units.walk import OUTPUT, SHARED, Reader, Units, call, known, units
-from splinelib.units.weights import need_eval, norm_map, rows
+from splinelib.units.weights import need_eval, need_numbers, norm_map, rows
 
 POOLS = (nn.AvgPool2d, nn.ZeroPad2d, "avg_pool2d")  # what may mix zeros into a constant image
 PIXELS = 256  # side of the image on which that is tried
@@ -72,6 +72,7 @@ def fold_constants(net: nn.Module, layers: Iterable[str] | None = None) -> nn.Mo
 
 def working_copy(net: nn.Module) -> nn.Module:
     """A copy whose weights may be edited: masks of torch's own pruning are made permanent."""
+    need_numbers(net)
     net = copied(net)
     for path, module in net.named_modules():
         for name in ("weight", "bias"):

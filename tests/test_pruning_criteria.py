@@ -417,6 +417,16 @@ def test_what_cannot_be_pruned_is_said():
         magnitude(masked, 0.5)
 
 
+@pytest.mark.parametrize("method", [snip, grasp])
+def test_one_image_has_no_spread(method):
+    net = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2))
+    x, y = torch.randn(1, 2), torch.tensor([1])
+    with pytest.raises(ValueError, match=r"of one image .* give two images or more \(Expected"):
+        method(net, 0.5, x, y)
+    assert method(net, 0.5, x.repeat(2, 1) + torch.eye(2), y.repeat(2)).kept == 8
+    assert method(network("convnet"), 0.5, *(part[:1] for part in inputs("convnet"))).kept
+
+
 def test_synflow_refuses_what_it_cannot_score():
     with pytest.raises(ValueError, match="rounds is 0"):
         synflow(network("mlp"), 0.5, shape=(6,), rounds=0)

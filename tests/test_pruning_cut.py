@@ -131,6 +131,12 @@ TRAINING = {  # they train it themselves
 OTHERS = {"CSGD", "GDP", "SFP", "Held", "RigL", "Scope", "Ticket", "first_epoch", "start"}
 
 
+def trained(net, name):
+    """The ticket of a method that trains."""
+    fit = learning.fit(recipe=learning.PLAIN if name == "c_sgd" else learning.SHORT)
+    return getattr(pruning, name)(net, 0.5, fit, **TRAINING[name])
+
+
 def test_every_method_is_tried_in_training_mode():
     assert {*pruning.__all__} - OTHERS <= {*READING, *EITHER, *TRAINING}
 
@@ -157,8 +163,7 @@ def test_the_mode_does_not_matter_where_running_statistics_do_not(name):
 def test_methods_that_train_begin_with_a_fresh_network(name):
     net = nets.convnet((2, 8, 8), (6, 8), (3, 3), 3, batch_norm=True)
     assert net.training
-    fit = learning.fit(recipe=learning.PLAIN if name == "c_sgd" else learning.SHORT)
-    ticket = getattr(pruning, name)(net, 0.5, fit, **TRAINING[name])
+    ticket = trained(net, name)
     assert net.training
     assert int(net[1].num_batches_tracked) == 0
     assert 0 < ticket.mask.kept < ticket.mask.total
@@ -172,6 +177,16 @@ def test_a_cut_network_agrees_in_the_mode_that_it_has(training):
     assert all(m.training is training for m in small.modules())
     torch.testing.assert_close(small(x), masked(x), rtol=0, atol=1e-12)
     agrees(net.eval(), mask, x)
+
+
+@pytest.mark.parametrize("name", sorted({*READING, *EITHER, *TRAINING} - {"sfp", "gdp"}))
+def test_a_network_without_numbers_is_refused(name):
+    net, (x, y) = network("convnet").to("meta"), inputs("convnet")
+    call = {**READING, **EITHER}.get(name, lambda net, x, y: trained(net, name))
+    with pytest.raises(ValueError, match=r"'0\.weight' is on the meta device"):
+        call(net, x, y)
+    with pytest.raises(ValueError, match=r"'0\.weight' is on the meta device"):
+        cut(net, pruning.l1(network("convnet"), 0.5))
 
 
 @pytest.mark.parametrize("name", ["convnet", "mlp"])

@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from splinelib.masks import Mask, select, weight_mask
 from splinelib.ops import copied
 from splinelib.surgery.groups import Group, Residual, group_mask, groups
+from splinelib.units.weights import need_numbers
 
 Scope = Literal["layerwise", "global"]
 
@@ -86,8 +87,9 @@ def targets(
 ) -> dict[str, Group]:
     """Find the groups of channels that a method may remove, all or those named by ``layers``.
 
-    Raises a ``ValueError`` if there is none, or a name is not one of them.
+    Raises a ``ValueError`` if there is none, a name is not one of them, or weights have no numbers.
     """
+    need_numbers(net)
     found = groups(net, residual)
     if not found:
         raise ValueError(
@@ -134,6 +136,7 @@ def prunable(net: nn.Module) -> dict[str, nn.Parameter]:
 
     Biases and BatchNorms are not among them. A weight that two layers share is listed once.
     """
+    need_numbers(net)
     names = {id(parameter): name for name, parameter in net.named_parameters()}
     found = {}
     for path, module in net.named_modules():
@@ -168,6 +171,7 @@ def by_the_batch(net: nn.Module) -> nn.Module:
 
 def check_fits(net: nn.Module, x: Tensor) -> None:
     """Raise a ``ValueError`` unless images are on the network's device and in its type."""
+    need_numbers(net)
     weight = next(net.parameters())
     if x.dtype != weight.dtype or x.device != weight.device:
         raise ValueError(
@@ -180,7 +184,15 @@ def check_fits(net: nn.Module, x: Tensor) -> None:
 def mean_loss(net: nn.Module, x: Tensor, y: Tensor, temperature: float = 1.0) -> Tensor:
     """Mean cross-entropy of some images, of the logits divided by a temperature."""
     check_fits(net, x)
-    logits = net(x)
+    try:
+        logits = net(x)
+    except ValueError as error:  # of a BatchNorm in training mode
+        if len(x) > 1:
+            raise
+        raise ValueError(
+            "BatchNorm goes by the batch here, and of one image it sees one number a channel, "
+            f"which has no spread: give two images or more ({error})."
+        ) from error
     if y.max() >= logits.shape[1]:
         raise ValueError(
             f"y holds the label {int(y.max())}, but the network has {logits.shape[1]} classes, "

@@ -70,6 +70,7 @@ def lottery(
     """
     check_ratio(ratio, scope)
     need_fit("lottery", fit)
+    magnitude(net, ratio, scope=scope)  # its errors are better told now than after the training
     trained = fit(net, "lottery: dense").net
     return Ticket(copied(net).eval(), magnitude(trained, ratio, scope=scope))
 

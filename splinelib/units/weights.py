@@ -95,6 +95,16 @@ def norm_map(norm: nn.Module) -> tuple[Tensor, Tensor]:
     return scale, shift if beta is None else beta.double() + shift
 
 
+def need_numbers(net: nn.Module) -> None:
+    """Raise a ``ValueError`` if a weight is on the meta device, which keeps shapes alone."""
+    for name, value in (*net.named_parameters(), *net.named_buffers()):
+        if value.is_meta:
+            raise ValueError(
+                f"'{name}' is on the meta device, where tensors have a shape and no numbers: make "
+                "the network on a real one, or net.to_empty(device='cpu') and load its weights."
+            )
+
+
 def need_eval(method: str, net: nn.Module) -> None:
     """Raise a ``ValueError`` if running statistics that will count are of a BatchNorm in training.
 
