@@ -15,6 +15,7 @@ from training import InterruptedRunError
 from splinelib import cost, data, experiments, nets, surgery, train
 from splinelib.experiments import METHODS, Job, get, kept_units, paper_values, record, registry, run
 from splinelib.experiments.booking import Counting, parts
+from splinelib.experiments.catalogue import method_options
 from splinelib.experiments.images import images
 from splinelib.experiments.methods import available
 from splinelib.experiments.pipelines import FOLLOWING, Pruning
@@ -340,6 +341,28 @@ def test_streams_of_residual_networks_are_selected_from(tmp_path):
         assert surgery.shrink(here.network(), outcome.plan)(here.images.held.inputs()).shape
 
 
+ON_RESIDUAL = {e.method for e in registry().values() if "resnet" in e.network}
+
+
+@pytest.mark.parametrize("method", sorted(ON_RESIDUAL - {"dense", *SINGLE}))
+def test_methods_that_the_tables_run_on_residual_networks_run_on_one(tmp_path, method):
+    small = get("small/preresnet20/digits/dense")
+    e = dataclasses.replace(
+        small,
+        method=method,
+        method_options={**method_options(method, 0.3, "preresnet20"), **TINY.get(method, {})},
+        recipe=dataclasses.replace(small.recipe, epochs=1, drops=()),
+        probes=(),
+        network_options={"width": 0.25},
+        images=400,
+    )
+    outcome = METHODS[method](job(e, tmp_path))
+    pruned = outcome.told["pruned"]
+    assert 0 < pruned["removed"] < pruned["of"] / 2
+    assert outcome.told["macs"][1] < outcome.told["macs"][0]
+    assert outcome.net.eval()(data.load("digits")[1].inputs(range(4))).shape == (4, 10)
+
+
 # Interrupted
 
 
@@ -372,7 +395,15 @@ def test_a_run_that_breaks_off_in_any_training_ends_as_one_that_did_not(
         taken = interrupted(patch, -1)
         again = record.read(run(short(method), out=tmp_path, device="cpu"))
     assert taken["steps"] == total - steps  # nothing is trained twice
-    times = ("seconds", "watch_seconds", "forward_seconds", "started", "file", "code")
+    times = (
+        "seconds",
+        "cpu_seconds",
+        "watch_seconds",
+        "forward_seconds",
+        "started",
+        "file",
+        "code",
+    )
 
     def timeless(result):
         if isinstance(result, dict):
@@ -481,12 +512,3 @@ def test_what_judges_is_held_out_and_not_augmented(tmp_path, monkeypatch, data_s
 def bag(x, y):
     """How often each image comes with its label, whatever the order."""
     return Counter(x.numpy().tobytes() + bytes([y]) for x, y in zip(x, y.tolist(), strict=True))
-
-
-def test_meta_pruning_says_that_it_takes_chains_alone():
-    """Table 3 has it on ResNet-50; the form of it that is here cannot be run there."""
-    e = get("resnet50/imagenet/metapruning-50")
-    net = nets.build(e.network, 10, **e.network_options)
-    x, y = torch.zeros(2, 3, 64, 64), torch.tensor([0, 1])
-    with pytest.raises(ValueError, match="chain"):
-        METHODS["metapruning"].draw(net, 0.5, lambda *_: None, x, y)

@@ -55,7 +55,7 @@ def command(*arguments, **options):
 
 def without_times(result):
     """What must be the same whenever a run is made."""
-    left_out = ("seconds", "started", "file", "code")
+    left_out = ("seconds", "cpu_seconds", "started", "file", "code")
     log = [{k: v for k, v in row.items() if k not in TIMES} for row in result["log"]]
     return {k: v for k, v in result.items() if k not in left_out} | {"log": log}
 
@@ -85,6 +85,7 @@ def test_a_run_through_the_command_line_and_its_result(tmp_path):
     assert [row["epoch"] for row in result["log"]] == [1, 2, 3, 4]
     assert result["log"][-1]["test_accuracy"] == pytest.approx(result["accuracy"], abs=1e-5)
     assert result["accuracy"] > 0.8
+    assert 0 < result["cpu_seconds"] < 60
     assert (result["energy"], result["peak_memory"]) == ("not measured", "not measured")
     assert Experiment.from_json(result["config"]) == BRIEF
     matrix = experiments.distance_matrix(result, "random")

@@ -27,11 +27,8 @@ def imagenet() -> Iterator[Experiment]:
     """ResNet-18 and ResNet-50 on ImageNet, Table 3; ResNet-18 on Tiny-ImageNet for one GPU.
 
     On ImageNet 10,000 training images are held out, ten of each class on average: they judge what
-    MetaPruning finds, and the first 512 are the probe of EB Spline. LeGR looks at 20,000 of the
-    others, 12 GB as numbers.
-
-    MetaPruning is here in a form for chains of layers: on ResNet-50 its run ends with an error that
-    says so, before anything is trained.
+    MetaPruning finds (its source takes 50,000), and the first 512 are the probe of EB Spline. LeGR
+    looks at 20,000 of the others, half of which judge. As numbers, 10,000 images take 6 GB.
     """
     rows = {
         "resnet18": {"ns": (0.1, 0.3), "sfp": (0.3,), "eb-spline": (0.1, 0.3)},

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -93,8 +94,10 @@ def run(
         job = _job(experiment, number, work, device, root, places, download, progress, save_every)
         begun = {"code": provenance.code(), "started": _started(job.folder)}
         with cost.Meter(device) as meter:
+            worked = time.process_time()
             outcome = do(job)
-        path = write(_result(job, outcome, meter, begun), out)
+            worked = time.process_time() - worked
+        path = write(_result(job, outcome, meter, worked, begun), out)
         if keep is not None:
             _keep(job, outcome, Path(keep, *experiment.name.split("/"), f"{path.stem}.pt"))
         shutil.rmtree(job.folder, ignore_errors=True)
@@ -138,7 +141,7 @@ def _started(folder: Path) -> str:
         return now
 
 
-def _result(job: Job, outcome: Outcome, meter: cost.Meter, begun: dict) -> dict:
+def _result(job: Job, outcome: Outcome, meter: cost.Meter, worked: float, begun: dict) -> dict:
     """Everything about a run, as result.schema.json wants it."""
     e, net = job.experiment, outcome.net
     accuracy, top5 = shares_right(net, job.test())
@@ -158,7 +161,7 @@ def _result(job: Job, outcome: Outcome, meter: cost.Meter, begun: dict) -> dict:
         "top5": top5,
         "parameters": sum(p.numel() for p in net.parameters()),
         "macs": job.macs(net),
-        **_costs(job, outcome, meter, alone=provenance.alone()),
+        **_costs(job, outcome, meter, worked),
         "log": _log(outcome),
         "distances": outcome.distances,
         "outcome": dict(outcome.told),
@@ -167,11 +170,11 @@ def _result(job: Job, outcome: Outcome, meter: cost.Meter, begun: dict) -> dict:
     return exact | rounded({k: v for k, v in result.items() if v is not None and v != {}})
 
 
-def _costs(job: Job, outcome: Outcome, meter: cost.Meter, alone: bool) -> dict:
-    """What a run took; its energy only if one process had one GPU for itself from the beginning."""
+def _costs(job: Job, outcome: Outcome, meter: cost.Meter, worked: float) -> dict:
+    """What a run took; processor's time and energy only of a run that was never interrupted."""
     measured = meter.to_dict()
     seconds = sum(part.seconds for part in outcome.runs) + outcome.seconds
-    whole = alone and meter.seconds >= 0.99 * seconds
+    whole = meter.seconds >= 0.99 * seconds
     return {
         "flops": {
             "total": job.ledger.total,
@@ -179,7 +182,8 @@ def _costs(job: Job, outcome: Outcome, meter: cost.Meter, alone: bool) -> dict:
             "rows": job.ledger.rows,
         },
         "seconds": seconds,
-        "energy": measured["energy"] if whole else cost.meter.NOT_MEASURED,
+        "cpu_seconds": worked if whole else None,
+        "energy": measured["energy"] if whole and provenance.alone() else cost.meter.NOT_MEASURED,
         "peak_memory": measured["peak_memory"],
     }
 
