@@ -1,5 +1,7 @@
 """Methods that search: LeGR, MetaPruning, early birds, rounds of slimming, layers one by one."""
 
+import copy
+from functools import cache, partial
 from itertools import product
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 import torch.nn.functional as F
 import training
 from torch import nn
+from torchvision import models
 
 from splinelib import cost, nets, surgery
 from splinelib.chain import chain
@@ -18,12 +21,11 @@ from splinelib.pruning.budget import allowed, macs_by_width
 from splinelib.pruning.eb_spline import eb_spline
 from splinelib.pruning.eb_train import eb_train
 from splinelib.pruning.evolution import aging, elitist
-from splinelib.pruning.family import Ticket
 from splinelib.pruning.iterative import iterative
 from splinelib.pruning.l1 import l1
 from splinelib.pruning.legr import Judge, legr, picker, ranked, squared_norms
 from splinelib.pruning.metapruning import judged, metapruning
-from splinelib.pruning.pruningnet import Hyper, PruningNet
+from splinelib.pruning.pruningnet import Hyper, PruningNet, first_channels
 from splinelib.pruning.slimming import slimming
 from splinelib.pruning.spline import spline
 from splinelib.pruning.weights import first_epoch, put_back, start
@@ -288,31 +290,94 @@ def plain_fit(x, y, steps, lr=0.01):
     return fit
 
 
+def statistics(net):
+    """The BatchNorms of a network."""
+    return [m for m in net.modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]
+
+
+def cropped(net, maker, widths):
+    """The small network that surgery makes of the weights of a PruningNet, BatchNorms as new."""
+    full = copy.deepcopy(net)
+    made = {**maker.weights(widths), **dict(maker.net.named_parameters())}
+    with torch.no_grad():
+        for name, values in made.items():
+            full.get_parameter(name).copy_(values)
+    for norm in statistics(full):
+        norm.reset_parameters()
+    named = dict(zip(maker.found, widths.tolist(), strict=True))
+    return surgery.cut(full, first_channels(net, maker.found, named)).net
+
+
+def outsider():
+    """A network that is no chain and has convolutions of kinds that the repository does not use."""
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.norm = nn.Conv2d(4, 6, 1), nn.BatchNorm2d(6)
+            self.depth = nn.Conv2d(6, 6, 3, padding=1, groups=6, padding_mode="circular")
+            self.last = nn.Conv2d(6, 4, 3, stride=1, dilation=2, padding=2)
+
+        def forward(self, z):
+            inside = F.leaky_relu(self.norm(self.first(z)), 0.1)
+            return z + self.last(F.relu(self.depth(inside)))
+
+    torch.manual_seed(0)
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)]
+    return nn.Sequential(nn.Conv2d(3, 4, 3), Block(), *head).double().eval()
+
+
+def narrow(net):
+    """A network of torchvision with a tenth of the channels of each group."""
+    return surgery.cut(net, l1(net, 0.9, residual="joint", scope="layerwise")).net.double()
+
+
+NETWORKS = {
+    **{form: partial(planted.network, form) for form in ("mlp", "convnet")},
+    "preresnet20": lambda: nets.preresnet(20, 3, width=0.25, dtype=torch.float64),
+    "resnet18": lambda: narrow(nets.resnet(18, 3, small=True)),
+    "bottleneck": lambda: narrow(models.ResNet(models.resnet.Bottleneck, [1, 1, 1, 1], 3)),
+    "outsider": outsider,
+}
+NETWORKS = {name: cache(make) for name, make in NETWORKS.items()}
+WIDE = [(name, "inner") for name in NETWORKS]
+WIDE += [(name, "joint") for name in ("preresnet20", "bottleneck")]
+
+
+def pictures(name, b=6):
+    shape = planted.SHAPES.get(name, (3, 16, 16))
+    return torch.randn(b, *shape, generator=seeded(), dtype=torch.float64), torch.arange(b) % 3
+
+
+def colour_noise(n=12):
+    """Random images in colour, in batches of 6."""
+    pixels = torch.randint(256, (n, 3, 16, 16), generator=seeded()).to(torch.uint8)
+    kept = ImageSet("noise", pixels, torch.arange(n) % 3, tuple("abc"), (0.5,) * 3, (0.3,) * 3)
+    return Batches(kept, 6)
+
+
 class TestPruningNet:
-    forms = ("mlp", "convnet")
+    @pytest.mark.parametrize(("name", "residual"), WIDE)
+    def test_gives_the_numbers_of_the_network_cropped_to_any_widths(self, name, residual):
+        net, (x, _) = NETWORKS[name](), pictures(name)
+        maker, random = PruningNet(net, hidden=4, residual=residual), np.random.RandomState(0)
+        for _ in range(2):
+            widths = torch.tensor([random.randint(1, n + 1) for n in maker.whole.tolist()])
+            small = cropped(net, maker, widths).train()
+            assert (maker.train().run(x, widths) - small(x)).abs().max() < 1e-10
 
-    @pytest.mark.parametrize("form", forms)
-    def test_weights_fit_the_small_network_of_any_widths(self, form):
-        net, random = planted.network(form), np.random.RandomState(0)
-        maker, found = PruningNet(net), groups(net)
-        for _ in range(4):
-            widths = {name: random.randint(1, group.width + 1) for name, group in found.items()}
-            small = surgery.cut(*maker.filled(net, widths)).net
-            made = maker.weights(widths)
-            for name, weight in small.named_parameters():
-                if name in made:
-                    assert weight.shape == made[name].shape
-                    assert torch.equal(weight, made[name])
-            assert set(made) == {n for n, p in net.named_parameters() if p.ndim > 1 or n in made}
-
-    @pytest.mark.parametrize("form", forms)
-    def test_zeroed_channels_give_the_numbers_of_cropped_ones(self, form):
-        net, (x, _) = planted.network(form), planted.inputs(form)
-        maker, found = PruningNet(net), groups(net)
-        widths = {name: 1 + group.width // 3 for name, group in found.items()}
-        small = surgery.cut(*maker.filled(net, widths)).net.train()
-        got = maker.train().run(x, torch.tensor(list(widths.values())))
-        assert (got - small(x)).abs().max() < 1e-12
+    @pytest.mark.parametrize("name", NETWORKS)
+    def test_makes_the_weights_of_all_layers_on_a_group_and_of_no_other(self, name):
+        net = NETWORKS[name]()
+        maker, found = PruningNet(net, hidden=4), groups(net)
+        on = {path for at in found.values() for path in at.writers}
+        on |= {reader.layer for at in found.values() for reader in at.readers}
+        made, own = maker.weights(maker.whole), dict(maker.net.named_parameters())
+        layers = {n for n, m in net.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))}
+        assert {parameter.rpartition(".")[0] for parameter in made} == on
+        assert {parameter.rpartition(".")[0] for parameter in own} == layers - on
+        for parameter, values in {**made, **own}.items():
+            assert values.shape == net.get_parameter(parameter).shape
 
     def test_widths_are_drawn_anew_in_training_and_whole_in_evaluation(self):
         net, (x, _) = planted.network("mlp"), planted.inputs("mlp")
@@ -323,49 +388,95 @@ class TestPruningNet:
         assert not torch.equal(maker(x), maker(x))
         assert torch.equal(maker.eval()(x), maker.run(x, maker.whole))
 
-    def test_the_layers_widths_change_the_weights_themselves(self):
+    def test_the_widths_on_either_side_change_the_weights_themselves(self):
         maker = PruningNet(planted.network("mlp"))
-        narrow, wide = maker.weights({"0": 2}), maker.weights({"0": 8})
-        assert not torch.equal(narrow["0.weight"], wide["0.weight"][:2])
+        narrow, wide = (maker.weights(torch.tensor([n, 8])) for n in (2, 8))
+        assert not torch.equal(narrow["0.weight"][:2], wide["0.weight"][:2])
+        assert not torch.equal(narrow["2.weight"], wide["2.weight"])
+        assert torch.equal(narrow["4.weight"], wide["4.weight"])  # it is not on this group
 
     def test_a_hyper_network_has_one_hidden_layer_of_relus(self):
         hyper = Hyper(nn.Linear(3, 2).double(), 5, seeded())
         shares = torch.tensor([0.4, 0.7], dtype=torch.float64)
         h = (hyper.fc1.weight @ shares + hyper.fc1.bias).clamp(min=0)
         flat = hyper.fc2.weight @ h + hyper.fc2.bias
-        weight, bias = hyper.weights(shares)
+        weight, bias = hyper(shares)
         assert torch.allclose(weight, flat[:6].reshape(2, 3), atol=1e-14)
         assert torch.allclose(bias, flat[6:], atol=1e-14)
         assert (hyper.fc1.weight @ shares + hyper.fc1.bias < 0).any()
 
-    def test_refuses_what_is_no_chain(self):
-        with pytest.raises(ValueError, match=r"'stage1.0' is a Bottleneck"):
-            PruningNet(nets.build("preresnet20", 10))
-        layer = nn.Linear(2, 2)
-        with pytest.raises(ValueError, match="'1' is the same layer as '0'"):
-            chain(nn.Sequential(layer, layer))
+    def test_leaves_the_network_alone(self):
+        net, (x, _) = planted.network("convnet"), planted.inputs("convnet")
+        before, state = net(x), copy.deepcopy(net.state_dict())
+        PruningNet(net).train()(x).sum().backward()
+        assert torch.equal(net(x), before)
+        assert all(torch.equal(state[name], value) for name, value in net.state_dict().items())
+
+    def test_says_what_it_cannot_take(self):
+        with pytest.raises(ValueError, match="'stage1.0.bn1' is a selection"):
+            PruningNet(planted.network("preresnet"), residual="select")
+        with pytest.raises(ValueError, match="no channels that can be removed"):
+            PruningNet(nn.Sequential(nn.Linear(2, 2)))
         with pytest.raises(ValueError, match="shares in"):
             PruningNet(planted.network("mlp"), scales=(0.0, 1.0))
+        net = planted.network("mlp")
+        nn.utils.parametrizations.orthogonal(net[4])
+        with pytest.raises(ValueError, match=r"weight of '4' is computed from others"):
+            PruningNet(net)
 
 
 class TestMetapruning:
     small = {"population": 6, "parents": 3, "iterations": 3}
 
-    def test_a_choice_is_judged_by_error_then_loss_with_statistics_of_its_own(self):
-        """A unit that tells the classes apart is worth more than one that does not."""
-        net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.ReLU(), nn.Linear(2, 2)).double()
-        net[0].weight.data = torch.eye(2).double()
-        net[3].weight.data = torch.tensor([[1.0, 1.0], [-1.0, -1.0]]).double()
-        net[3].bias.data = torch.tensor([-0.5, 0.5]).double()
-        x = torch.tensor([[3.0, 0.0], [-3.0, 0.0], [3.1, 0.1], [-3.1, 0.1]]).double()
-        y = torch.tensor([0, 1, 0, 1])
-        net[1].running_mean += 100.0  # of other images: nothing would pass
-        keeps = [{"0": torch.tensor(kept)} for kept in ([True, False], [False, True])]
-        good, bad = (judged(Ticket(net, group_mask(net, groups(net), k)), x, y) for k in keeps)
-        assert good[0] == 0 < bad[0]
-        z = (x[:, 0] - x[:, 0].mean()) / (x[:, 0].var(correction=1) + 1e-5).sqrt()
-        logits = z.clamp(min=0)[:, None] * torch.tensor([1.0, -1.0]) + torch.tensor([-0.5, 0.5])
-        assert good[1] == pytest.approx(F.cross_entropy(logits, y).item(), rel=1e-6)
+    @pytest.mark.parametrize("name", ["convnet", "preresnet20", "bottleneck"])
+    def test_a_choice_is_judged_by_the_small_network_with_statistics_of_its_own(self, name):
+        """Error and loss of what surgery cuts, whose BatchNorms saw these images and no others."""
+        net, (x, y) = NETWORKS[name](), pictures(name, 30)
+        maker = PruningNet(net)
+        maker.train()(x + 5)  # statistics of other images
+        widths = (maker.whole // 2 + 1).tolist()
+        small = cropped(net, maker, torch.tensor(widths)).train()
+        for norm in statistics(small):
+            norm.momentum = None
+        small(x)
+        logits = small.eval()(x)
+        wrong = (logits.argmax(1) != y).double().mean()
+        for _ in range(2):  # what was judged before does not count
+            error, loss = judged(maker, tuple(widths), x, y)
+            assert error == wrong.item()
+            assert loss == pytest.approx(F.cross_entropy(logits, y).item(), rel=1e-9)
+            judged(maker, tuple(maker.whole.tolist()), x, y)
+
+    def test_error_comes_before_loss(self):
+        tried = {(1, 7): (0.0, 9.0), (4, 4): (0.5, 0.1), (5, 3): (0.0, 8.0)}
+        found = elitist(
+            tried.get, iter(tried).__next__, lambda a: a, lambda a, b: a,
+            population=3, parents=2, iterations=1, generator=seeded(),
+        )  # fmt: skip
+        assert found.best == (5, 3)
+
+    @pytest.mark.parametrize(("name", "residual", "budget"), [
+        ("preresnet20", "joint", "macs"), ("preresnet20", "inner", "units"),
+        ("resnet18", "inner", "macs"), ("bottleneck", "inner", "units"),
+        ("outsider", "inner", "units"),
+    ])  # fmt: skip
+    def test_runs_on_residual_networks(self, name, residual, budget):
+        """The engine trains, the evolution searches, surgery cuts to the widths of the budget."""
+        net, (x, y) = copy.deepcopy(NETWORKS[name]()).float(), pictures(name, 12)
+        fit = trainer(colour_noise(), Recipe(epochs=1, batch=6, lr=0.01))
+        small = {"population": 2, "parents": 2, "iterations": 2, "hidden": 4}
+        more = {"budget": budget, "residual": residual}
+        ticket = metapruning(net, 0.5, fit, x.float(), y, **more, **small)
+        found, cut = groups(net, residual), surgery.cut(*ticket).net
+        kept = [planted.kept_units(ticket.mask, at.writers[0]) for at in found.values()]
+        assert all(k.tolist() == sorted(k.tolist(), reverse=True) for k in kept)
+        assert cut(x.float()).shape == (12, 3)
+        if budget == "units":
+            total = sum(at.width for at in found.values())
+            assert sum(int(k.sum()) for k in kept) == allowed(0.5, total)
+        else:
+            assert cost.macs(cut, (3, 16, 16)) <= 0.5 * cost.macs(net, (3, 16, 16))
+        assert training.gap(net, ticket.net) == 0
 
     def test_narrows_the_layer_that_has_little_to_do(self):
         x, y = radial()
@@ -758,6 +869,9 @@ class TestLayerwise:
     def test_refuses_what_is_no_chain_of_layers(self):
         with pytest.raises(ValueError, match="is a Bottleneck"):
             layerwise(nets.build("preresnet20", 10), training.source())
+        layer = nn.Linear(2, 2)
+        with pytest.raises(ValueError, match="'1' is the same layer as '0'"):
+            chain(nn.Sequential(layer, layer))
         with pytest.raises(ValueError, match="ends with ReLU"):
             layerwise(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.ReLU()), training.source())
 

@@ -1,4 +1,4 @@
-"""A PruningNet: a network of any widths, whose weights a hyper-network makes from the widths."""
+"""A PruningNet: a network of any widths, whose weights hyper-networks make from the widths."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from splinelib.chain import chain
 from splinelib.masks import Mask
 from splinelib.ops import copied
-from splinelib.pruning.family import Ticket, targets
-from splinelib.surgery.groups import Group, group_mask
+from splinelib.pruning.family import targets
+from splinelib.surgery.groups import Group, Residual, group_mask
+from splinelib.units.order import NORMS
 
 SCALES = tuple((10 + 3 * i) / 100 for i in range(31))
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 class Hyper(nn.Module):
@@ -33,8 +33,6 @@ class Hyper(nn.Module):
     def __init__(self, layer: nn.Module, hidden: int, generator: torch.Generator) -> None:
         super().__init__()
         self.shape, self.biased = tuple(layer.weight.shape), layer.bias is not None
-        self.image = isinstance(layer, nn.Conv2d)
-        self.how = (layer.stride, layer.padding, layer.dilation) if self.image else ()
         size, fan_in = layer.weight.numel(), layer.weight[0].numel()
         kind = {"device": layer.weight.device, "dtype": layer.weight.dtype}
         self.fc1 = _drawn(nn.Linear(2, hidden, device="meta"), 1 / math.sqrt(2), generator, kind)
@@ -42,52 +40,65 @@ class Hyper(nn.Module):
         bound = 1 / math.sqrt(fan_in)
         self.fc2 = _drawn(nn.Linear(hidden, rows, device="meta"), bound, generator, kind)
 
-    def weights(self, shares: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(self, shares: Tensor) -> tuple[Tensor, Tensor | None]:
         """Weight and bias in full shape, for the shares ``(2,)`` of inputs and outputs kept."""
         flat = self.fc2(F.relu(self.fc1(shares)))
         size = math.prod(self.shape)
         return flat[:size].reshape(self.shape), flat[size:] if self.biased else None
 
-    def forward(self, z: Tensor, shares: Tensor) -> Tensor:
-        """What the layer makes of its inputs ``(b, ...)``."""
-        weight, bias = self.weights(shares)
-        return F.conv2d(z, weight, bias, *self.how) if self.image else F.linear(z, weight, bias)
-
 
 class PruningNet(nn.Module):
-    """A chain of layers without weights of its own.
+    """A network whose layers of variable width have no weights of their own.
 
     Parameters
     ----------
     net : nn.Module
-        The network whose layers are to get other widths, see ``splinelib.chain``.
+        The network whose layers are to get other widths, see ``surgery.groups``.
     scales : sequence of float, in (0, 1]
-        Shares of a layer's channels that are drawn in training.
+        Shares of a group's channels that are drawn in training.
     hidden : int
         Width of the hyper-networks.
     generator : torch.Generator, optional
         On the CPU. Default: a fresh one with seed 0.
+    residual : "inner" or "joint"
+        Which channels have a width, see ``surgery.groups``.
+
+    Attributes
+    ----------
+    found : dict of str to Group
+        The groups of channels that have a width, G of them.
+    whole : Tensor (G,) int64
+        Their full widths.
 
     Raises
     ------
     ValueError
-        A network that is no chain, a layer whose channels cannot be cropped; it is named.
+        A network without such groups, a setting out of range, ``residual="select"``, a layer whose
+        weight is computed from others.
 
     Notes
     -----
+    Each layer that reads or writes a group has a hyper-network, which gets the two widths as shares
+    of the full ones, 1 where it reads or writes no group. It makes the full weight, of which the
+    rows beyond the width are set to 0. Behind BatchNorms without scale and shift, as in the
+    source's ResNet-50, such a channel is 0 up to its readers: the numbers are those of the cropped
+    weights, and shapes stay (one compiled function, no wait for a GPU). All other layers have plain
+    weights, as the source's classifier has.
+
     In training mode each forward pass draws the widths anew, as dropout draws, from torch's default
-    generator; ``train.train`` makes that a function of seed, epoch and step. Channels beyond the
-    width are set to 0 behind their BatchNorm, which gives the same numbers as cropping the weights,
-    with shapes that stay (one compiled function, no wait for a GPU). In evaluation mode all
-    channels are there. BatchNorms have no scale and shift, as in the source's ResNet-50.
+    generator; ``train.train`` makes that a function of seed, epoch and step (and process: of
+    several processes, each has widths of its own, the source's share them). In evaluation mode all
+    channels are there.
 
     Examples
     --------
     >>> from splinelib import nets
     >>> maker = PruningNet(nets.mlp([4, 8, 8, 2]))
-    >>> {name: tuple(w.shape) for name, w in maker.weights({"0": 3, "2": 5}).items()}
-    {'0.weight': (3, 4), '0.bias': (3,), '2.weight': (5, 3), '2.bias': (5,), '4.weight': (2, 5), \
-'4.bias': (2,)}
+    >>> made = maker.weights(torch.tensor([3, 5]))
+    >>> {name: tuple(values.shape) for name, values in made.items() if "weight" in name}
+    {'0.weight': (8, 4), '2.weight': (8, 8), '4.weight': (2, 8)}
+    >>> (made["2.weight"] != 0).any(1).tolist()
+    [True, True, True, True, True, False, False, False]
     """
 
     def __init__(
@@ -96,6 +107,7 @@ class PruningNet(nn.Module):
         scales: Sequence[float] = SCALES,
         hidden: int = 32,
         generator: torch.Generator | None = None,
+        residual: Residual = "inner",
     ) -> None:
         super().__init__()
         if not scales or not all(0 < scale <= 1 for scale in scales) or hidden < 1:
@@ -103,13 +115,12 @@ class PruningNet(nn.Module):
                 f"scales={scales}, hidden={hidden}: need shares in (0, 1] and at least one unit."
             )
         generator = generator or torch.Generator().manual_seed(0)
-        leaves = chain(net)
-        self.found = targets(net)
-        _check(leaves, self.found)
-        self.paths = list(leaves)
+        self.found = targets(net, residual)
+        self.ends = _ends(self.found)
+        self.net, kind = _bare(net, self.ends), next(net.parameters())
+        layers = {path: net.get_submodule(path) for path in self.ends}
+        self.hypers = nn.ModuleList(Hyper(m, hidden, generator) for m in layers.values())
         whole = torch.tensor([group.width for group in self.found.values()])
-        kind = next(net.parameters())
-        self.parts = nn.ModuleList(_part(m, kind, hidden, generator) for m in leaves.values())
         self.register_buffer("whole", whole.to(kind.device), persistent=False)
         self.register_buffer("scales", torch.tensor(scales).to(kind), persistent=False)
 
@@ -118,72 +129,26 @@ class PruningNet(nn.Module):
         return self.run(x, self._draw() if self.training else self.whole)
 
     def run(self, x: Tensor, widths: Tensor) -> Tensor:
-        """Logits at widths ``(L - 1,)`` int64, one for each layer but the last."""
-        shares, number, ends = self._shares(widths), 0, self._ends()
-        for place, part in enumerate(self.parts):
-            if isinstance(part, Hyper):
-                x, number = part(x, shares[number : number + 2]), number + 1
-            else:
-                x = part(x)
-            if place in ends:
-                left = torch.arange(x.shape[1], device=x.device) < widths[number - 1]
-                x = x * left.reshape(-1, *[1] * (x.ndim - 2))
-        return x
+        """Logits at widths ``(G,)`` int64, one for each group."""
+        return functional_call(self.net, self.weights(widths), (x,))
 
-    def weights(self, widths: Mapping[str, int]) -> dict[str, Tensor]:
-        """All weights for the widths of some groups (the others whole), cropped to these widths."""
-        weights, cropped, before = self._full(widths), {}, None
-        for path, (weight, bias) in weights.items():
-            after = widths.get(path, weight.shape[0])
-            if before is not None:
-                whole, last = before
-                weight = weight.unflatten(1, (whole, -1))[:, :last].flatten(1, 2)
-            cropped[f"{path}.weight"] = weight[:after]
-            if bias is not None:
-                cropped[f"{path}.bias"] = bias[:after]
-            before = weight.shape[0], after
-        return cropped
-
-    def filled(self, net: nn.Module, widths: Mapping[str, int]) -> Ticket:
-        """The network with the weights for some widths, and the mask that keeps its first channels.
-
-        Its BatchNorms have scale 1, shift 0 and fresh statistics.
-        """
-        net = copied(net).eval()
-        with torch.no_grad():
-            for path, (weight, bias) in self._full(widths).items():
-                layer = net.get_submodule(path)
-                layer.weight.copy_(weight)
-                if bias is not None:
-                    layer.bias.copy_(bias)
-            for norm in (m for m in net.modules() if isinstance(m, NORMS)):
-                norm.reset_parameters()
-        return Ticket(net, first_channels(net, self.found, widths))
-
-    def _full(self, widths: Mapping[str, int]) -> dict[str, tuple[Tensor, Tensor | None]]:
-        """Weight and bias of each layer in full shape, by its path."""
-        kept = [widths.get(name, group.width) for name, group in self.found.items()]
-        shares = self._shares(torch.tensor(kept, device=self.whole.device))
-        hypers = [(p, m) for p, m in zip(self.paths, self.parts, strict=True) if _hyper(m)]
-        return {
-            path: hyper.weights(shares[number : number + 2])
-            for number, (path, hyper) in enumerate(hypers)
-        }
+    def weights(self, widths: Tensor) -> dict[str, Tensor]:
+        """What the hyper-networks make, by parameter of the network; 0 beyond the widths."""
+        shares = torch.cat([(widths / self.whole).to(self.scales), self.scales.new_ones(1)])
+        made = {}
+        for (path, (into, out)), hyper in zip(self.ends.items(), self.hypers, strict=True):
+            weight, bias = hyper(torch.stack([shares[into], shares[out]]))
+            if out < len(widths):
+                left = torch.arange(len(weight), device=weight.device) < widths[out]
+                weight = weight * left.reshape(-1, *[1] * (weight.ndim - 1))
+                bias = bias if bias is None else bias * left
+            made |= {f"{path}.weight": weight} | ({} if bias is None else {f"{path}.bias": bias})
+        return made
 
     def _draw(self) -> Tensor:
-        """Widths drawn at random, ``(L - 1,)``."""
+        """Widths drawn at random, ``(G,)``."""
         drawn = torch.randint(len(self.scales), self.whole.shape, device=self.whole.device)
         return (self.scales[drawn] * self.whole).long().clamp(min=1)
-
-    def _shares(self, widths: Tensor) -> Tensor:
-        """Shares of the channels kept, ``(L + 1,)``, with those of images and classes, 1."""
-        one = self.scales.new_ones(1)
-        return torch.cat([one, (widths / self.whole).to(one), one])
-
-    def _ends(self) -> set[int]:
-        """Places behind which channels are cropped: a layer, or the BatchNorm that follows it."""
-        places = [place for place, part in enumerate(self.parts) if _hyper(part)][:-1]
-        return {place + isinstance(self.parts[place + 1], NORMS) for place in places}
 
 
 def first_channels(net: nn.Module, found: Mapping[str, Group], widths: Mapping[str, int]) -> Mask:
@@ -192,17 +157,36 @@ def first_channels(net: nn.Module, found: Mapping[str, Group], widths: Mapping[s
     return group_mask(net, found, keep)
 
 
-def _hyper(module: nn.Module) -> bool:
-    return isinstance(module, Hyper)
+def _ends(found: Mapping[str, Group]) -> dict[str, tuple[int, int]]:
+    """Numbers of the groups that each layer reads and writes, by its path; len(found) for none."""
+    reads, writes = {}, {}
+    for number, (name, group) in enumerate(found.items()):
+        if group.gate:
+            raise ValueError(
+                f"{name!r} is a selection from a stream, which stays whole, so no weight can be "
+                'cropped to its width: use residual="inner" or "joint".'
+            )
+        reads |= {reader.layer: number for reader in group.readers}
+        writes |= dict.fromkeys(group.writers, number)
+    none = len(found)
+    return {path: (reads.get(path, none), writes.get(path, none)) for path in {**writes, **reads}}
 
 
-def _part(module: nn.Module, like: Tensor, hidden: int, generator: torch.Generator) -> nn.Module:
-    """What stands in the PruningNet for a layer of the network."""
-    if isinstance(module, (nn.Linear, nn.Conv2d)):
-        return Hyper(module, hidden, generator)
-    if isinstance(module, NORMS):
-        return type(module)(module.num_features, module.eps, affine=False).to(like)
-    return copied(module)
+def _bare(net: nn.Module, made: Mapping[str, object]) -> nn.Module:
+    """A copy without the weights that are made, and without scales and shifts of BatchNorms."""
+    net = copied(net)
+    for path in made:
+        layer = net.get_submodule(path)
+        if "weight" not in layer._parameters:
+            raise ValueError(
+                f"the weight of {path!r} is computed from others (torch.nn.utils.prune, a "
+                "parametrization); make it permanent first, for example by prune.remove."
+            )
+        layer.weight = layer.bias = None
+    for norm in (module for module in net.modules() if isinstance(module, NORMS)):
+        norm.affine, norm.weight, norm.bias = False, None, None
+        norm.reset_running_stats()
+    return net
 
 
 def _drawn(layer: nn.Linear, bound: float, generator: torch.Generator, kind: dict) -> nn.Linear:
@@ -211,17 +195,3 @@ def _drawn(layer: nn.Linear, bound: float, generator: torch.Generator, kind: dic
     for parameter in layer.parameters():
         nn.init.uniform_(parameter, -bound, bound, generator=generator)
     return layer.to(**kind)
-
-
-def _check(leaves: Mapping[str, nn.Module], found: Mapping[str, Group]) -> None:
-    """Raise unless each layer but the last has channels that can be cropped."""
-    layers = [path for path, m in leaves.items() if isinstance(m, (nn.Linear, nn.Conv2d))]
-    for path in layers[:-1]:
-        if path not in found:
-            raise ValueError(f"the channels of {path!r} cannot be cropped: see splinelib.units.")
-    for path, module in leaves.items():
-        if isinstance(module, nn.Conv2d) and (module.groups > 1 or module.padding_mode != "zeros"):
-            raise ValueError(
-                f"{path!r} is a convolution with groups={module.groups} and padding "
-                f"{module.padding_mode!r}, for which no weights are made: use groups=1 and zeros."
-            )
