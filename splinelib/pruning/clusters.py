@@ -29,7 +29,7 @@ class Means:
 
     def __init__(self, labels: Tensor, like: Tensor) -> None:
         self.labels = labels.to(like.device)
-        members = F.one_hot(self.labels).T.to(like.dtype)
+        members = F.one_hot(labels).T.to(like)
         self.matrix = members / members.sum(1, keepdim=True).clamp_min(1)  # (clusters, n)
 
     def __call__(self, values: Tensor) -> Tensor:

@@ -94,10 +94,14 @@ class GDP(StepHook):
     def skipped_step(self, net: nn.Module, step: int) -> None:
         """Let filters come and go when it is time, though no weight moves."""
         self._bring_back(net)
-        self.after_step(net, step)
+        self._take_out(net, step)
 
     def after_step(self, net: nn.Module, step: int) -> None:
         """Draw a new mask if it is time; keep the dense weights and leave the masked ones."""
+        self._take_out(net, step)
+
+    def _take_out(self, net: nn.Module, step: int) -> None:
+        """Mask the network behind a step, unless the next one scores; if it is time, anew."""
         if step % self.period == self.batches - 1 and self.sums:
             self.keep, self.sums = exactly(self.sums, self.ratio), {}
             self._gone = {}
