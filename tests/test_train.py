@@ -16,6 +16,7 @@ from splinelib.train import (
     StepHook,
     accuracy,
     corrupted,
+    layerwise,
     learning_rate,
     load,
     train,
@@ -303,8 +304,16 @@ def test_corrupted_copies():
     assert not torch.equal(bad.labels, bright.labels.repeat_interleave(3))
     assert not torch.equal(bad.images[0] == 0, bad.images[1] == 0)
     assert corrupted(bright, copies=3, zeroed=0.25).fingerprint == bad.fingerprint
-    with pytest.raises(ValueError, match="copies=0"):
-        corrupted(clean, copies=0)
+    for copies in (0, 1.5):
+        with pytest.raises(ValueError, match=f"copies={copies}"):
+            corrupted(clean, copies=copies)
+
+
+@pytest.mark.parametrize("setting", [{"epochs": 1.5}, {"every": 1.5}, {"side": 0.5}, {"epochs": 0}])
+def test_pretraining_takes_whole_numbers(setting):
+    ((name, value),) = setting.items()
+    with pytest.raises(ValueError, match=f"{name}={value}.* whole numbers, at least 1"):
+        layerwise(convnet(), source(), **setting)
 
 
 def test_networks_in_half_precision_are_counted_exactly():
@@ -329,7 +338,7 @@ class Freezing(StepHook):
     """Holds the first filter, and counts its calls."""
 
     def __init__(self):
-        self.before, self.after, self.seen, self.begun = [], [], [], []
+        self.before, self.after, self.seen, self.begun, self.ends = [], [], [], [], []
 
     def begin(self, net, steps):
         self.begun.append(steps)
@@ -343,6 +352,15 @@ class Freezing(StepHook):
         self.after.append(step)
         net[0].bias[1] = 7.0
 
+    def skipped_step(self, net, step):
+        raise AssertionError("no step is skipped without a scaler")
+
+    def after_epoch(self, net, epoch):
+        assert not net.training
+        assert not torch.is_grad_enabled()
+        net[0].bias[2] += epoch
+        self.ends.append((epoch, len(self.after)))
+
     def state_dict(self):
         return {"before": self.before, "after": self.after}
 
@@ -353,9 +371,16 @@ class Freezing(StepHook):
 def test_a_hook_acts_on_gradients_before_and_on_weights_after_each_step():
     net, hook = convnet(norm=False), Freezing()
     recipe = replace(SHORT, weight_decay=0)
-    run = train(net, source(), recipe, hook=hook, first_epoch=1)
+    rows = []
+
+    def look(net, row):
+        rows.append((row["epoch"], list(hook.ends)))
+
+    run = train(net, source(), recipe, hook=hook, first_epoch=1, on_epoch=look)
     assert hook.before == hook.after == list(range(3, 9))  # 3 steps an epoch, from the second on
     assert hook.begun == [9]
+    assert hook.ends == [(2, 3), (3, 6)]  # epochs that are done, each before on_epoch is called
+    assert rows == [(2, hook.ends[:1]), (3, hook.ends)]
     assert all(size > 0 for size in hook.seen)
     assert torch.equal(run.net[0].weight[0], net[0].weight[0])
     assert not torch.equal(run.net[0].weight[1], net[0].weight[1])
@@ -376,6 +401,19 @@ def test_a_hook_is_part_of_a_run_and_goes_on_with_it(tmp_path):
     )
     assert run.stopped
     assert parts.before == whole.before[:6]
+
+
+def test_what_a_hook_does_after_an_epoch_is_trained_on_and_kept(tmp_path):
+    class Silence(StepHook):
+        def after_epoch(self, net, epoch):
+            net[0].weight.zero_()
+
+    path = tmp_path / "run.pt"
+    run = train(convnet(norm=False), source(), SHORT, hook=Silence(), checkpoint=path)
+    assert (run.net[0].weight == 0).all()
+    assert (load(path)["net"]["0.weight"] == 0).all()
+    other = train(convnet(norm=False), source(), SHORT)
+    assert run.log[0]["loss"] == other.log[0]["loss"] < run.log[1]["loss"]
 
 
 def test_a_trainer_fixes_what_trainings_have_in_common():

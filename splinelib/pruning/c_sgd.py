@@ -76,10 +76,7 @@ class CSGD(StepHook):
         return self._means
 
     def spread(self, net: nn.Module) -> float:
-        """Largest distance from a cluster's mean, of weights and running statistics alike.
-
-        It is a share of the largest entry of the same tensor.
-        """
+        """Largest distance from a cluster's mean, as a share of the tensor's largest entry."""
         worst = 0.0
         for name, group in self.groups.items():
             for values in _all_rows(net, group):

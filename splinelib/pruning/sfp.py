@@ -161,6 +161,12 @@ def sfp(
     that is kept. Settings there: from scratch, on CIFAR-10 at batch 128 with weight decay 5e-4 for
     200 or 300 epochs, on ImageNet for 100. The code also zeroes before the first epoch.
 
+    Schedule: all of the training, whatever its rates. The share does not grow, and what is zeroed
+    after the last epoch goes, with no training behind it. At high ratios that fails: on digits (16,
+    16 and 32 filters, 80 epochs, 3 seeds), the masked networks are right on 0.94 to 0.99 of the
+    test images at ratio 0.5, and on 0.51 to 0.74 at 0.8; 20 more epochs of the cut networks, at
+    rate 0.01, make 0.82 to 0.83 of the latter.
+
     The code zeroes the weights of convolutions alone: scale and shift of the BatchNorm behind stay,
     so a zeroed filter puts out the constant ``sigma(beta - gamma mu / sqrt(var + eps))``, and
     gradients reach it. So it is here. Were the scale zeroed too, a ReLU would pass none, and no

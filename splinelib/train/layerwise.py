@@ -93,8 +93,8 @@ def layerwise(
     if not all(whole(value, 1) for value in (epochs, every, side)) or (fit and options):
         raise ValueError(
             f"epochs={epochs}, every={every}, side={side}, fit={fit!r}, and further settings "
-            f"{sorted(options)}: the first three are whole numbers, at least 1, and what trains by "
-            "itself takes its own settings."
+            f"{sorted(options)}: need whole numbers, at least 1 (the rate falls every 1 or more "
+            "epochs), and what trains by itself takes its own settings."
         )
     recipe = Recipe(
         epochs=epochs,
