@@ -334,6 +334,40 @@ def test_ties_among_many_entries_go_in_order(least):
     assert select(torch.zeros(600), 0.5, least=least).tolist() == [False] * 300 + [True] * 300
 
 
+def stable(values, number):
+    """Which of many values stay when the lowest go, those first among equals."""
+    kept = torch.ones(len(values), dtype=torch.bool)
+    kept[values.sort(stable=True).indices[:number]] = False
+    return kept
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.8])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.int64])
+def test_many_entries_of_which_many_are_equal(share, dtype):
+    values = (8 * normal(20_000, seed=1)).to(dtype)
+    values[normal(20_000, seed=2).abs() < normal(20_000, seed=3).abs() * share] = -100
+    for number in (1, 100, 4_000, 16_001, 19_996):
+        kept = stable(values, number)
+        assert torch.equal(select(values, number / 20_000), kept)
+        parts = select(dict(enumerate(values.split(5_000))), number / 20_000, scope="global")
+        if all(part.any() for part in kept.split(5_000)):  # else each part keeps its best one
+            assert torch.equal(torch.cat([*parts.values()]), kept)
+        assert sum(int((~part).sum()) for part in parts.values()) == number
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.int64])
+def test_select_stays_on_the_gpu_and_says_the_same(dtype):
+    values = dict(enumerate((8 * normal(20_000, seed=1)).to(dtype).split(5_000)))
+    for scope, least in (("layer", 1), ("global", 1), ("global", 0), ("global", 900)):
+        for fraction in (0, 0.1, 0.5, 0.79):
+            options = {"scope": scope, "least": least}
+            here = select(values, fraction, **options)
+            there = select({n: v.cuda() for n, v in values.items()}, fraction, **options)
+            assert all(part.is_cuda for part in there.values())
+            assert all(torch.equal(there[n].cpu(), part) for n, part in here.items())
+
+
 def test_scores_may_be_lists_and_arrays():
     for values in ([3, 1, 2, 0.5], np.array([3, 1, 2, 0.5]), torch.tensor([3, 1, 2, 0.5]).half()):
         assert select(values, 0.5).tolist() == [True, False, True, False]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -74,29 +75,52 @@ def _numbers(layer: str, scores: Tensor | ArrayLike) -> Tensor:
 
 def _keep(scores: Mapping[str, Tensor], fraction: float, least: int) -> dict[str, Tensor]:
     """Remove the given fraction of all scores together, but leave ``least`` in each layer."""
-    layers = [values.flatten().cpu() for values in scores.values()]
+    device = next(iter(scores.values())).device
+    layers = [_ordered(values).to(device) for values in scores.values()]
     sizes = [len(values) for values in layers]
+    free = [max(0, size - least) for size in sizes]
     remove = math.floor(fraction * sum(sizes) + 0.5)
-    may_go = torch.cat([_lowest(values, max(0, len(values) - least)) for values in layers])
-    places, free = may_go.nonzero().flatten(), torch.cat(layers)[may_go]
-    if remove > len(free):
+    if remove > sum(free):
         raise ValueError(
             f"fraction={fraction} removes {remove} of {sum(sizes)}, but with least={least} only "
-            f"{len(free)} may go; to empty layers on purpose, say least=0."
+            f"{sum(free)} may go; to empty layers on purpose, say least=0."
         )
-    kept = torch.ones_like(may_go)
-    kept[places[_lowest(free, remove)]] = False
-    parts = zip(scores.items(), kept.split(sizes), strict=True)
+    together = torch.cat(layers)
+    kept = (~_lowest(together, remove)).split(sizes)
+    if any(int(part.count_nonzero()) < min(least, len(part)) for part in kept):
+        may_go = torch.cat([_lowest(*each) for each in zip(layers, free, strict=True)])
+        kept = (~_lowest(together, remove, may_go)).split(sizes)
+    parts = zip(scores.items(), kept, strict=True)
     return {layer: part.reshape(v.shape).to(v.device) for (layer, v), part in parts}
 
 
-def _lowest(values: Tensor, count: int) -> Tensor:
-    """Whether each value ``(n,)`` is one of the lowest ones, those first among equals; unsorted."""
+def _ordered(values: Tensor) -> Tensor:
+    """The same values ``(n,)`` in a type whose order NumPy and every device know."""
+    coarse = values.dtype in (torch.bool, torch.float16, torch.bfloat16)
+    return (values.float() if coarse else values).flatten()
+
+
+def _lowest(values: Tensor, count: int, among: Tensor | None = None) -> Tensor:
+    """Whether each value ``(n,)`` is one of the lowest (of some), those first among equals."""
     if not count:
         return torch.zeros_like(values, dtype=torch.bool)
-    values = values.float() if values.dtype in (torch.bool, torch.float16) else values
-    last = values.kthvalue(count).values
-    lowest = values < last
-    equal = (values == last).nonzero().flatten()
-    lowest[equal[: count - int(lowest.sum())]] = True
+    if among is not None:
+        top = math.inf if values.is_floating_point() else torch.iinfo(values.dtype).max
+        values = values.masked_fill(~among, top)
+    last = _smallest(values, count)
+    lowest, equal = values < last, values == last
+    equal = (equal if among is None else equal & among).nonzero().flatten()
+    lowest[equal[: count - int(lowest.count_nonzero())]] = True
     return lowest
+
+
+def _smallest(values: Tensor, count: int) -> Tensor:
+    """The largest of the ``count`` smallest values ``()``, by selection: nothing is sorted."""
+    if values.device.type != "cpu":
+        return values.topk(count, largest=False, sorted=False).values.max()
+    numbers = values.numpy()  # several times as fast as torch there, but slow on equal numbers,
+    least = numbers.min()  # such as the scores of all that is gone
+    above = np.compress(numbers > least, numbers)
+    place = count - (len(numbers) - len(above)) - 1
+    last = least if place < 0 else np.partition(above, place)[place]
+    return torch.tensor(last, device="cpu")

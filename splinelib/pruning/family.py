@@ -249,7 +249,7 @@ def exactly(
 
 def _free(values: Tensor) -> int:
     """How many entries of a layer may go: all but one, and none whose score is +inf."""
-    return min(values.numel() - 1, int((values != math.inf).sum()))
+    return min(values.numel() - 1, int((values != math.inf).count_nonzero()))
 
 
 def _one(name: str, values: Tensor, ratio: float, free: int) -> Tensor:
