@@ -123,8 +123,9 @@ def test_a_run_goes_on_on_a_gpu(tmp_path, name):
     pixels = images().to("cuda")
     there = run(network().cuda(), data.Batches(pixels, batch=16, dtype=torch.float64))
     mask = hook.mask(there)
-    assert gap(there.cpu(), train(net, source(), SHORT, hook=hook).net) < 1e-6
-    assert hook.mask(net) == mask
+    straight = train(net, source(), SHORT, hook=hook).net
+    assert gap(there.cpu(), straight) < 1e-6
+    assert hook.mask(straight) == mask
 
 
 class Overflowing(torch.amp.GradScaler):
