@@ -150,17 +150,23 @@ def project(W: Tensor, rank: int, by: str) -> Tensor:
     u = W / W.abs().amax(1, keepdim=True)  # so that no square over- or underflows
     u = u / u.norm(dim=1, keepdim=True)
     if by == "svd":
-        left, sizes, _ = torch.linalg.svd(u, full_matrices=False)
+        left, sizes, _ = torch.linalg.svd(_turned(u), full_matrices=False)
         return left[:, :rank] * sizes[:rank]
     from sklearn.decomposition import PCA, FactorAnalysis
 
     if (u - u.mean(0)).abs().max() < SAME:
         return u.new_zeros(len(u), rank)
     if by == "pca":
+        u = _turned(u - u.mean(0))
         model = PCA(rank, svd_solver="full")
     else:
         model = FactorAnalysis(rank, svd_method="lapack")
     return torch.from_numpy(model.fit_transform(u.cpu().numpy())).to(u.device)
+
+
+def _turned(u: Tensor) -> Tensor:
+    """Rows ``(n, d)`` in the coordinates of their span ``(n, min(n, d))``: lengths, angles stay."""
+    return torch.linalg.qr(u.T, mode="r").R.T if len(u) < u.shape[1] else u
 
 
 def common_rank(sizes: dict[str, tuple[int, int]], rank: int | None) -> int:
