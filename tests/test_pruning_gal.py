@@ -5,11 +5,14 @@ import pytest
 import torch
 from learning import network, source
 from torch import nn
-from training import gap
+from training import Interrupted, InterruptedRunError, gap
 
+from splinelib.pruning.adversary import Game
 from splinelib.pruning.fista import FISTA
-from splinelib.pruning.gal import _fold, _masked, _ones, gal
-from splinelib.surgery import groups
+from splinelib.pruning.gal import _clear, gal
+from splinelib.pruning.memory import Memory
+from splinelib.pruning.soft_masks import fold, masked, ones
+from splinelib.surgery import cut, groups
 
 
 def test_fista_finds_the_soft_threshold():
@@ -25,21 +28,33 @@ def test_fista_finds_the_soft_threshold():
     )
 
 
+def test_a_mask_covers_all_entries_of_its_channel():
+    """Behind a Flatten, a BatchNorm has one entry for each pixel of a channel."""
+    layers = [nn.Conv2d(2, 3, 7), nn.Flatten(), nn.BatchNorm1d(12), nn.ReLU(), nn.Linear(12, 2)]
+    net, x = planted.settled(nn.Sequential(*layers).double().eval()), planted.inputs("convnet")[0]
+    found = groups(net)
+    with masked(net, found, {"0": torch.tensor([1.0, 0.0, 2.0]).double()}):
+        soft = net(x)
+    fold(net, found, {"0": torch.tensor([1.0, 0.0, 2.0]).double()})
+    assert torch.equal(net[2].weight == 0, torch.arange(12) // 4 == 1)
+    assert (net(x) - soft).abs().max() < 1e-12
+
+
 @pytest.mark.parametrize(("form", "residual"), [
     ("mlp", "inner"), ("convnet", "inner"), ("preresnet", "select"), ("preresnet", "joint"),
 ])  # fmt: skip
 def test_soft_masks_fold_into_the_weights(form, residual):
     net, (x, _) = network(form), planted.inputs(form)
     found = groups(net, residual)
-    masks, generator = _ones(net, found), torch.Generator().manual_seed(0)
+    masks, generator = ones(net, found), torch.Generator().manual_seed(0)
     for mask in masks.values():
         mask.data.uniform_(0, 2, generator=generator)
     plain = net(x)
-    with _masked(net, found, masks):
+    with masked(net, found, masks):
         soft = net(x)
     assert torch.equal(net(x), plain)
     assert (soft - plain).abs().max() > 1e-3
-    _fold(net, found, masks)
+    fold(net, found, masks)
     assert (net(x) - soft).abs().max() < 1e-10
 
 
@@ -55,10 +70,10 @@ def test_gal_gives_useless_channels_the_smallest_masks(seed):
 
 def test_gal_looks_at_no_label_and_repeats_itself():
     class Unlabelled:
-        classes, epoch_ = source().classes, source().epoch
+        classes, steps, epoch_ = source().classes, source().steps, source().epoch
 
-        def epoch(self, number):
-            return ((x, None) for x, _ in self.epoch_(number))
+        def epoch(self, number, start):
+            return ((x, None) for x, _ in self.epoch_(number, start))
 
     one, two = (gal(network(), 0.5, given, epochs=2) for given in (source(), Unlabelled()))
     assert one.mask == two.mask
@@ -68,10 +83,10 @@ def test_gal_looks_at_no_label_and_repeats_itself():
 def test_the_masks_stand_where_batchnorm_does_not_undo_them():
     net, (x, _) = network().train(), planted.inputs("convnet")
     found = groups(net)
-    masks = _ones(net, found)
+    masks = ones(net, found)
     masks["4"].data[0] = 0.5
     plain = net(x)
-    with _masked(net, found, masks):
+    with masked(net, found, masks):
         assert (net(x) - plain).abs().max() > 1e-3
 
 
@@ -100,3 +115,101 @@ def test_gal_keeps_near_its_teacher():
         student = gal(net, 0.0, given, epochs=16, match=match, **more).net
         far.append((student(x) - net(x)).square().mean().item())
     assert far[1] < far[0] / 10
+
+
+def game(form="convnet", **settings):
+    net = network(form)
+    found = groups(net)
+    rates = {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.0}
+    return net, found, Game(net, found, 3, **{"match": 1.0, "sparsity": 0.1, "seed": 0} | settings,
+                            **rates)  # fmt: skip
+
+
+def test_the_discriminator_learns_to_tell_student_from_teacher():
+    """Against a student that cannot move and is not the teacher."""
+    _, found, play = game("mlp")
+    x, _ = planted.inputs("mlp", b=64)
+    x = x.reshape(64, 1, 1, 6)
+    for mask in play.masks.values():
+        mask.data.fill_(0.2)
+    start = {name: value.clone() for name, value in play.judge.state_dict().items()}
+    rates = play.optimizers[1]
+    rates.step = lambda: None
+    with masked(play.student, found, play.masks):
+        for _ in range(60):
+            play.step(x, 0.1)
+        told = play.judge(play.teacher(x)).mean() - play.judge(play.student(x)).mean()
+    assert told > 0.5
+    assert all(not torch.equal(start[n], value) for n, value in play.judge.state_dict().items())
+
+
+def test_losses_of_both_players_by_hand():
+    """The discriminator's has three terms; the student's comes after its step."""
+    _, found, play = game("mlp", match=0.7)
+    x = planted.inputs("mlp")[0].reshape(8, 1, 1, 6)
+    play.masks["1"].data.fill_(0.5)
+    with masked(play.student, found, play.masks):
+        made, real = play.student(x).detach(), play.teacher(x)
+        says = lambda z: torch.nn.functional.softplus(play.judge(z)).mean()  # noqa: E731
+        loss = says(real) - play.judge(real).mean() + 2 * says(made) - play.judge(made).mean()
+        wanted = torch.autograd.grad(loss, list(play.judge.parameters()))
+        before = [p.detach().clone() for p in play.judge.parameters()]
+        play.step(x, 0.01)
+        for old, new, gradient in zip(before, play.judge.parameters(), wanted, strict=True):
+            assert torch.allclose(new, old - 0.01 * gradient, atol=1e-12)
+        student = play.match * (made - real).square().mean()
+        assert float(student) > 0
+
+
+def test_the_teacher_goes_by_its_statistics():
+    """Far from the batch's own: a teacher in training mode would give other logits, and learn."""
+    net, found, play = game()
+    x = 3 * planted.inputs("convnet", b=16)[0] + 2
+    state = {name: value.clone() for name, value in play.teacher.state_dict().items()}
+    seen = []
+    play.judge.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
+    with masked(play.student, found, play.masks):
+        play.step(x, 0.01)
+    assert any(torch.equal(given, net.eval()(x)) for given in seen)
+    assert all(torch.equal(state[n], value) for n, value in play.teacher.state_dict().items())
+    assert play.student.training
+
+
+def test_the_student_does_without_what_goes_at_the_end():
+    """So the cut network is the student, however weak the penalty is."""
+    for ratio, sparsity in ((0.3, None), (0.8, None), (0.8, 0.0)):
+        ticket = gal(network(), ratio, source(), epochs=4, sparsity=sparsity, every=2)
+        x = planted.inputs("convnet")[0]
+        assert (cut(*ticket).net(x) - ticket.net(x)).abs().max() < 1e-10
+        zero = [int((ticket.net[place].weight == 0).sum()) for place in (1, 5)]
+        assert sum(zero) == round(ratio * 14)
+
+
+def test_clearing_takes_the_smallest_and_leaves_one_of_a_layer():
+    masks = {"a": torch.tensor([0.1, 0.2]), "b": torch.tensor([0.9, 0.3, 0.8, 0.7])}
+    _clear(masks, 0.0)
+    assert (masks["a"] > 0).all()
+    _clear(masks, 0.5)
+    assert torch.equal(masks["a"], torch.tensor([0.0, 0.2]))
+    assert torch.equal(masks["b"], torch.tensor([0.9, 0.0, 0.8, 0.0]))
+
+
+@pytest.mark.parametrize("wild", [{"lr": 1e6}, {"mask_lr": 1e200}])
+def test_wild_rates_are_told(wild):
+    with pytest.raises(ValueError, match="not finite, or all its masks are 0: lower lr"):
+        gal(network("mlp"), 0.5, source("mlp"), epochs=10, every=1, **wild)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 4, 7])
+def test_goes_on_after_an_interruption_with_the_same_bits(tmp_path, steps):
+    """Within an epoch of three steps, at its end, and between updates of the masks."""
+    net = nn.Sequential(*network()[:-1], nn.Dropout(0.5), network()[-1]).eval()
+    settings = {"epochs": 3, "every": 2}
+    whole = gal(net, 0.5, source(), **settings)
+    with pytest.raises(InterruptedRunError):
+        gal(net, 0.5, source(), **settings, memory=Interrupted(tmp_path / "gal.pt", steps))
+    again = gal(net, 0.5, source(), **settings, memory=Memory(tmp_path / "gal.pt"))
+    assert again.mask == whole.mask
+    assert gap(again.net, whole.net) == 0
+    with pytest.raises(ValueError, match="ratio is 0.4, in the checkpoint 0.5"):
+        gal(net, 0.4, source(), **settings, memory=Memory(tmp_path / "gal.pt"))

@@ -4,6 +4,7 @@ import copy
 from functools import cache, partial
 from itertools import product
 
+import learning
 import numpy as np
 import planted
 import pytest
@@ -24,6 +25,7 @@ from splinelib.pruning.evolution import aging, elitist
 from splinelib.pruning.iterative import iterative
 from splinelib.pruning.l1 import l1
 from splinelib.pruning.legr import Judge, legr, picker, ranked, squared_norms
+from splinelib.pruning.memory import Memory
 from splinelib.pruning.metapruning import judged, metapruning
 from splinelib.pruning.pruningnet import Hyper, PruningNet, first_channels
 from splinelib.pruning.slimming import slimming
@@ -240,6 +242,20 @@ class TestLegr:
             optimizer.step()
         loss = F.cross_entropy(small.eval()(x[seen]), y[seen])
         assert judge(keep) == pytest.approx(loss.item(), rel=1e-9)
+
+    def test_goes_on_after_an_interruption_without_trying_again(self, tmp_path):
+        net, (x, y) = planted.network("convnet"), planted.inputs("convnet", 20)
+        search = {"population": 2, "sample": 1, "generations": 6, "steps": 1, "batch": 8}
+        whole = legr(net, 0.5, x, y, **search)
+        with pytest.raises(training.InterruptedRunError):
+            legr(net, 0.5, x, y, **search, memory=training.Interrupted(tmp_path / "a.pt", 2))
+        memory = Memory(tmp_path / "a.pt", every=0)
+        assert legr(net, 0.5, x, y, **search, memory=memory) == whole
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Judge, "_loss", lambda *_: pytest.fail("tried again"))
+            assert legr(net, 0.5, x, y, **search, memory=memory) == whole
+        with pytest.raises(ValueError, match="steps is 2, in the checkpoint 1"):
+            legr(net, 0.5, x, y, **{**search, "steps": 2}, memory=memory)
 
     def test_dropout_draws_nothing(self):
         net = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.ReLU(), nn.Linear(8, 2))
@@ -477,6 +493,19 @@ class TestMetapruning:
         else:
             assert cost.macs(cut, (3, 16, 16)) <= 0.5 * cost.macs(net, (3, 16, 16))
         assert training.gap(net, ticket.net) == 0
+
+    def test_goes_on_after_an_interruption(self, tmp_path):
+        net, (x, y) = planted.network("convnet"), planted.inputs("convnet", 12)
+        search = [net, 0.5, learning.fit("convnet"), x, y]
+        whole = metapruning(*search, **self.small).mask
+        memory = training.Interrupted(tmp_path / "a.pt", 3)
+        with pytest.raises(training.InterruptedRunError):
+            metapruning(*search, **self.small, memory=memory)
+        memory = Memory(tmp_path / "a.pt", every=0)
+        assert metapruning(*search, **self.small, memory=memory).mask == whole
+        before = (tmp_path / "a.pt").read_bytes()  # what is known is not judged again
+        assert metapruning(*search, **self.small, memory=memory).mask == whole
+        assert (tmp_path / "a.pt").read_bytes() == before
 
     def test_narrows_the_layer_that_has_little_to_do(self):
         x, y = radial()

@@ -7,6 +7,7 @@ from torch import nn
 
 from splinelib import data
 from splinelib.data.images import ImageSet
+from splinelib.pruning.memory import Memory
 from splinelib.train import Recipe, Speed
 
 # For processes of their own: a fork after a backward pass works only where torch sees no GPU.
@@ -74,6 +75,20 @@ class Spy(Speed):
 
 class InterruptedRunError(Exception):
     pass
+
+
+class Interrupted(Memory):
+    """A memory that breaks off when it has kept some states."""
+
+    def __init__(self, path, states):
+        super().__init__(path, every=0)
+        self.left = states
+
+    def keep(self, identity, state):
+        super().keep(identity, state)
+        self.left -= 1
+        if not self.left:
+            raise InterruptedRunError
 
 
 class Breaking:

@@ -11,7 +11,8 @@ class FISTA:
 
     ``m' = max(0, y - eta grad - eta lambda)``, with ``y = m + (a - 1) / a' (m - m_before)`` and
     ``a' = (1 + sqrt(1 + 4 a^2)) / 2``, a = 1 at first (Beck & Teboulle, 2009; the gradient is taken
-    at m, as in GAL's code, where the theory has it at y).
+    at m, as in GAL's code, where the theory has it at y). So the first step is a plain one and the
+    second is the first with momentum; in GAL's code the first two are plain.
 
     Parameters
     ----------
@@ -46,3 +47,16 @@ class FISTA:
             self.before[name].copy_(mask)
             mask.copy_((ahead - rate * (mask.grad + self.sparsity)).clamp_min(0))
         self.pace = pace
+
+    def state_dict(self) -> dict:
+        """The masks, those before, and the pace."""
+        masks = {name: mask.detach() for name, mask in self.masks.items()}
+        return {"masks": masks, "before": self.before, "pace": self.pace}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Go on from there."""
+        self.pace = state["pace"]
+        for name, mask in self.masks.items():
+            mask.copy_(state["masks"][name])
+            self.before[name].copy_(state["before"][name])

@@ -2,19 +2,17 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
-from splinelib.ops import copied
-from splinelib.pruning.family import Ticket, check_ratio, keep_best, targets
-from splinelib.pruning.fista import FISTA
-from splinelib.surgery.groups import Group, Residual
-from splinelib.units.weights import need_eval
-
-WIDTHS = (128, 256, 128)  # of the discriminator
+from splinelib.data.steps import mixed_seed
+from splinelib.pruning.adversary import Game
+from splinelib.pruning.family import Ticket, check_ratio, exactly, keep_best, targets
+from splinelib.pruning.memory import Memory, fingerprint
+from splinelib.pruning.soft_masks import fold, masked
+from splinelib.surgery.groups import Residual
 
 
 def gal(
@@ -23,7 +21,7 @@ def gal(
     source=None,
     *,
     epochs: int = 20,
-    sparsity: float = 0.2,
+    sparsity: float | None = None,
     match: float = 1.0,
     lr: float = 0.01,
     mask_lr: float = 0.1,
@@ -32,6 +30,7 @@ def gal(
     every: int = 5,
     residual: Residual = "inner",
     seed: int = 0,
+    memory: Memory | None = None,
 ) -> Ticket:
     """Prune by generative adversarial learning, without a look at the labels.
 
@@ -46,10 +45,9 @@ def gal(
         The training images.
     epochs : int
         Passes through them; learning rates fall to a tenth after each third.
-    sparsity : float >= 0
-        lambda, strength of the L1 penalty on the soft masks. It should bring about as many masks to
-        0 as channels go: with less, channels go that the student uses; with more, some that stay
-        have a mask of 0, and their weights are 0, too.
+    sparsity : float >= 0, optional
+        lambda, strength of the L1 penalty on the soft masks; default: ``0.4 ratio``. With much
+        more, some channels that stay have a mask of 0, and their weights are 0, too.
     match : float >= 0
         mu, weight of the squared distance between the logits of student and teacher.
     lr, momentum, weight_decay : float
@@ -61,7 +59,9 @@ def gal(
     residual : "inner", "select" or "joint"
         Which channels are pruned, see ``splinelib.surgery.groups``.
     seed : int
-        Of the discriminator's weights.
+        Of the discriminator's weights, and of what the student draws (dropout).
+    memory : pruning.memory.Memory, optional
+        Keeps the loop in a file, from which the same call goes on after an interruption.
 
     Returns
     -------
@@ -73,7 +73,8 @@ def gal(
     Raises
     ------
     ValueError
-        A setting out of its range, no ``source``, a network without channels to remove.
+        A setting out of its range, no ``source``, a network without channels to remove; weights
+        or masks that are not finite, all masks at 0; a memory of another call.
 
     Notes
     -----
@@ -81,8 +82,9 @@ def gal(
     logits of the teacher, so well that a discriminator D cannot tell them apart, at the price of
     few masks above 0:
     ``min_{W, m} max_D  E log D(t(x)) + E log(1 - D(s(x; W, m))) + mu E |t - s|^2 + lambda |m|_1``.
-    The masks move by FISTA, accelerated steps of gradient and shrinking,
-    ``m' = max(0, y - eta grad - eta lambda)``.
+    The student's step raises ``E log D(s)`` instead of lowering ``E log(1 - D(s))``. D's loss has a
+    third term, ``-E log D(s)``, which holds D back: with it D(s) is drawn to 1/2. The masks move by
+    FISTA, accelerated steps of gradient and shrinking, ``m' = max(0, y - eta grad - eta lambda)``.
 
     Source: Lin, Ji, Yan, Zhang, Cao, Ye, Huang and Doermann, "Towards optimal structured CNN
     pruning via generative adversarial learning", CVPR 2019; code ShaohuiLin/GAL. Settings there:
@@ -92,13 +94,21 @@ def gal(
 
     Scaled down: channels alone are masked (the source also masks blocks and branches), the masks
     move more often and by larger steps, as small networks are trained for few steps. Differs: the
-    source keeps each channel whose mask is above a threshold (0), here an exact number of the
-    largest stay; its masks start as standard normal numbers, of which the first update sets about
-    half to 0, here all start at 1, where the student is the teacher. Its discriminator has no
-    activations between the layers 128, 256 and 128, and so is affine, and puts its probability
-    through a second sigmoid; here ReLUs stand between them and D's logit goes into the loss. Its
-    penalty enters the gradient and the shrinking both; here, once. Taught in *A tour of pruning
-    methods*.
+    source keeps each channel whose mask is above a threshold (0), here an exact number stay. So
+    that the student learns to do without the others, behind each update the smallest masks are set
+    to 0: none in the first third of the training, all that are to go from the last third on; one
+    comes back when another gets smaller. All masks start at 1, where the student is the teacher;
+    the source's start as standard normal numbers, of which the first update sets about half to 0. D
+    has layers of width 128, 256, 128 and 1 with ReLUs between them, Kaiming-normal weights, and its
+    logit goes into the loss; the source's ends with the 128, has no activations, so is affine, and
+    starts at deviation 0.01. The penalty enters the gradient and the shrinking both in the source;
+    here, once. The teacher's BatchNorms go by their statistics; the source leaves the teacher in
+    training mode.
+
+    The loop runs in the type of the network, on its device, without autocast, compilation or
+    several processes, of which each would do the same work. It holds two networks and one set of
+    gradients and momentum: a step costs a forward pass more than one of training. Taught in *A tour
+    of pruning methods*.
 
     Examples
     --------
@@ -112,117 +122,84 @@ def gal(
     >>> counts["1.bias"][0] + counts["3.bias"][0]
     16
     """
-    _check(ratio, source, epochs, every, sparsity=sparsity, match=match, lr=lr, mask_lr=mask_lr)
-    need_eval("gal", net)
+    settings = {"sparsity": sparsity, "match": match, "lr": lr, "mask_lr": mask_lr}
+    _check(ratio, source, epochs, every, **{k: v for k, v in settings.items() if v is not None})
     found = targets(net, residual)
-    teacher, student = copied(net).eval().requires_grad_(False), copied(net)
-    masks = _ones(student, found)
-    judge = discriminator(len(source.classes), next(net.parameters()), seed)
     rates = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
-    weights = [p for p in student.parameters() if p.requires_grad]
-    optimizers = [torch.optim.SGD(p, **rates) for p in (weights, judge.parameters())]
-    fista = FISTA(masks, sparsity)
-    with _masked(student, found, masks), _own_random_state(student, seed):
-        for epoch in range(epochs):
-            fall = 0.1 ** (3 * epoch // epochs)
-            for optimizer in optimizers:
-                optimizer.param_groups[0]["lr"] = lr * fall
-            student.train()
-            for number, (x, _) in enumerate(source.epoch(epoch)):
-                _step(student, teacher, judge, optimizers, x, match)
-                if number % every == every - 1:
-                    fista.step(mask_lr * fall)
-                for mask in masks.values():
-                    mask.grad = None  # a mask moves by the gradient of one batch, as in the source
-    _fold(student, found, masks)
-    best = {name: mask.detach() for name, mask in masks.items()}
-    return Ticket(student.eval(), keep_best(net, found, best, ratio))
+    strength = 0.4 * ratio if sparsity is None else sparsity
+    weights = {"match": match, "sparsity": strength}
+    game = Game(net, found, len(source.classes), seed=seed, **weights, **rates)
+    identity = {"method": "gal", "network": fingerprint(net), **settings, **rates}
+    identity |= {"ratio": ratio, "epochs": epochs, "every": every, "seed": seed}
+    identity |= {"residual": residual, "images": str(getattr(source, "fingerprint", None))}
+    memory = memory or Memory()
+    start, steps = _resumed(game, memory.recall(identity)), epochs * source.steps
+    with masked(game.student, found, game.masks), _own_random_state(net):
+        for step, x in _batches(source, epochs, start):
+            fall = 0.1 ** (3 * (step // source.steps) // epochs)
+            _reseed(net, mixed_seed(seed, step))
+            game.step(x, lr * fall)
+            if step % every == every - 1:
+                _check_alive(game, lr, mask_lr, strength)
+                game.fista.step(mask_lr * fall)
+                _clear(game.masks, ratio * min(1.0, max(0.0, 3 * step / steps - 1)))
+            memory.keep(identity, partial(_state, game, step + 1))
+    _check_alive(game, lr, mask_lr, strength)
+    masks = {name: mask.detach() for name, mask in game.masks.items()}
+    fold(game.student, found, masks)
+    return Ticket(game.student.eval(), keep_best(net, found, masks, ratio))
 
 
-def discriminator(classes: int, like: Tensor, seed: int = 0) -> nn.Sequential:
-    """A small network that tells the teacher's logits from the student's: (b, C) -> (b, 1)."""
-    generator = torch.Generator().manual_seed(seed)
-    layers: list[nn.Module] = []
-    widths = (classes, *WIDTHS, 1)
-    for size in zip(widths[:-1], widths[1:], strict=True):
-        layer = skip_init(nn.Linear, *size, device="cpu", dtype=torch.float64)
-        nn.init.kaiming_normal_(layer.weight, generator=generator)
-        nn.init.zeros_(layer.bias)
-        layers += [layer, nn.ReLU()]
-    return nn.Sequential(*layers[:-1]).to(like)
+def _batches(source, epochs: int, start: int) -> Iterator[tuple[int, Tensor]]:
+    """Images by the number of their step, from one step on."""
+    for epoch in range(start // source.steps, epochs):
+        first = max(start, epoch * source.steps)
+        batches = source.epoch(epoch, start=first - epoch * source.steps)
+        yield from enumerate((x for x, _ in batches), first)
 
 
-def _step(student, teacher, judge, optimizers, x: Tensor, match: float) -> None:
-    """One step of the discriminator, and one of the student against it; masks get gradients."""
-    train_student, train_judge = optimizers
-    with torch.no_grad():
-        real = teacher(x)
-    made = student(x)
-    told = judge(real), judge(made.detach())
-    loss = _says(told[0], 1) + _says(told[1], 0)
-    train_judge.zero_grad()
-    loss.backward()
-    train_judge.step()
-    loss = match * F.mse_loss(made, real) + _says(judge(made), 1)
-    train_student.zero_grad()
-    loss.backward()
-    train_student.step()
+def _state(game: Game, step: int) -> dict:
+    """All that is needed to go on with a step."""
+    return {"step": step, "game": game.state_dict()}
 
 
-def _says(logits: Tensor, label: float) -> Tensor:
-    """Cross-entropy of a discriminator that should have said 1 (teacher) or 0 (student)."""
-    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
+def _resumed(game: Game, state: Mapping[str, object] | None) -> int:
+    """The step to begin with, in a game that goes on from its state."""
+    if state is None:
+        return 0
+    game.load_state_dict(state["game"])
+    return state["step"]
 
 
-def _ones(net: nn.Module, found: Mapping[str, Group]) -> dict[str, Tensor]:
-    """Soft masks of all channels, 1 each."""
-    like = next(net.parameters())
-    options = {"dtype": like.dtype, "device": like.device, "requires_grad": True}
-    return {name: torch.ones(group.width, **options) for name, group in found.items()}
+@torch.no_grad()
+def _clear(masks: Mapping[str, Tensor], share: float) -> None:
+    """Set a share of all masks to 0, the smallest ones, in place; never the last one of a group."""
+    for name, kept in exactly({name: m.detach() for name, m in masks.items()}, share).items():
+        masks[name] *= kept.to(masks[name].device)
 
 
-def _places(group: Group) -> tuple[str, ...]:
-    """Modules whose output k is channel k, at the end of its group."""
-    return group.norms or group.writers
+def _check_alive(game: Game, lr: float, mask_lr: float, sparsity: float) -> None:
+    """Raise if a weight or mask is no number, or no mask is above 0; this waits for a GPU."""
+    if not game.finite() or not any(bool(mask.any()) for mask in game.masks.values()):
+        raise ValueError(
+            "gal has weights or masks that are not finite, or all its masks are 0: lower lr (now "
+            f"{lr:g}), mask_lr ({mask_lr:g}) or sparsity ({sparsity:g})."
+        )
 
 
 @contextmanager
-def _masked(net: nn.Module, found: Mapping[str, Group], masks: Mapping[str, Tensor]) -> Iterator:
-    """Multiply channels by their soft masks while the context is open."""
-    handles = []
-    for name, group in found.items():
-
-        def scaled(module, inputs, z, mask=masks[name]):
-            return z * mask.reshape(-1, *[1] * (z.ndim - 2))
-
-        handles += [net.get_submodule(p).register_forward_hook(scaled) for p in _places(group)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextmanager
-def _own_random_state(net: nn.Module, seed: int) -> Iterator:
-    """Draw what the network draws (dropout) from a seed; the caller's state stays."""
+def _own_random_state(net: nn.Module) -> Iterator[None]:
+    """Leave torch's random state as it was."""
     device = next(net.parameters()).device
     with torch.random.fork_rng([device.index] if device.type == "cuda" else []):
-        torch.default_generator.manual_seed(seed)
-        if device.type == "cuda":
-            torch.cuda.manual_seed(seed)
         yield
 
 
-def _fold(net: nn.Module, found: Mapping[str, Group], masks: Mapping[str, Tensor]) -> None:
-    """Multiply the soft masks into the weights, in place."""
-    with torch.no_grad():
-        for name, group in found.items():
-            for path in _places(group):
-                module = net.get_submodule(path)
-                for weight in (module.weight, module.bias):
-                    if weight is not None:
-                        weight *= masks[name].reshape(-1, *[1] * (weight.ndim - 1))
+def _reseed(net: nn.Module, seed: int) -> None:
+    """Make what a network draws in a step (dropout) a function of a seed."""
+    torch.default_generator.manual_seed(seed)
+    if next(net.parameters()).device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def _check(ratio, source, epochs, every, **settings) -> None:

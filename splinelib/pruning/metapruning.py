@@ -18,6 +18,7 @@ from splinelib.pruning.family import (
     need_fit,
     need_images,
 )
+from splinelib.pruning.memory import Known, Memory, fingerprint
 from splinelib.pruning.pruningnet import SCALES, PruningNet, first_channels
 from splinelib.surgery.groups import Residual
 from splinelib.train import Recipe
@@ -44,6 +45,7 @@ def metapruning(
     mutate: float = 0.1,
     recipe: Recipe | None = None,
     generator: torch.Generator | None = None,
+    memory: Memory | None = None,
 ) -> Ticket:
     """Search how wide each layer should be, and keep that many of its first channels.
 
@@ -74,6 +76,9 @@ def metapruning(
         Of the training of the PruningNet. Default: what ``fit`` has.
     generator : torch.Generator, optional
         On the CPU. Default: a fresh one with seed 0.
+    memory : pruning.memory.Memory, optional
+        Keeps what is known of the candidates in a file, from which the same call goes on after an
+        interruption.
 
     Returns
     -------
@@ -86,7 +91,7 @@ def metapruning(
     ------
     ValueError
         A network without channels to remove, a setting out of range, ``residual="select"``, no
-        images, a budget out of reach.
+        images, a budget out of reach, a memory of another call.
 
     Notes
     -----
@@ -101,12 +106,13 @@ def metapruning(
 
     Scaled down: the candidates are judged by a few images, which also give BatchNorm's statistics;
     the source takes statistics from 100 batches of 1000 training images, and judges by 50,000 that
-    it holds out of them. What differs: each hyper-network sees the widths of its layer, theirs
-    those of a block; a candidate that misses the budget is repaired, channel by channel at layers
-    drawn at random, where theirs is thrown away and drawn again, which takes for ever at a tight
-    budget; candidates of equal error are told apart by their loss; the first candidates come from
-    all shares, theirs from the middle ones, and a share that is drawn anew may be the old one; one
-    BatchNorm serves all widths, theirs has one for each share.
+    it holds out of them. What differs: each group has a width of its own, theirs share one within a
+    block, and each hyper-network sees the two widths of its layer, theirs the three of a block; a
+    candidate that misses the budget is repaired, channel by channel at layers drawn at random,
+    where theirs is thrown away and drawn again, which takes for ever at a tight budget; candidates
+    of equal error are told apart by their loss; the first candidates come from all shares, theirs
+    from the middle ones, and a share that is drawn anew may be the old one; one BatchNorm serves
+    all widths, theirs has one for each share.
 
     A hyper-network has about ``hidden + 1`` numbers for each weight that it makes, for ResNet-50
     688 million in all ("joint": 842): with gradients and momentum 8.3 GB (10.1 GB) in float32, to
@@ -133,8 +139,9 @@ def metapruning(
     found = maker.found
     space = Space(net, found, ratio, budget, x.shape[1:], scales, mutate, generator)
     maker = fit(maker, "pruningnet", **({"recipe": recipe} if recipe else {})).net
+    known = Known(memory, {"method": "metapruning", "given": fingerprint(maker, x, y)})
     search = elitist(
-        lambda widths: judged(maker, widths, x, y),
+        lambda widths: tuple(known(str(widths), lambda: list(judged(maker, widths, x, y)))),
         space.fresh,
         space.mutated,
         space.crossed,
