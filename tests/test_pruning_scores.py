@@ -270,3 +270,16 @@ def test_thinets_greedy_choice_cannot_see_what_cancels_either():
     gone = removed_units(thinet(net, 0.25, x, layers=["0"]), "0")
     assert gone != {3, 5}
     assert cost(Z, gone) > 1e-3
+
+
+def test_thinet_sees_many_images_in_parts(monkeypatch):
+    net, x = network("convnet"), torch.cat([inputs("convnet", seed=seed)[0] for seed in range(9)])
+    seen = []
+    net.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    parts = thinet_ticket(net, 0.5, x=x)
+    assert max(seen) == 64
+    monkeypatch.setattr("splinelib.pruning.terms.AT_ONCE", len(x))
+    whole = thinet_ticket(net, 0.5, x=x)
+    assert max(seen) == len(x) == 72
+    assert parts.mask == whole.mask
+    torch.testing.assert_close(parts.net.state_dict(), whole.net.state_dict(), rtol=0, atol=1e-6)

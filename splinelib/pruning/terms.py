@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 from splinelib.units.walk import Reader
 
+AT_ONCE = 64  # images in one pass through the network
+
 
 @torch.no_grad()
 def terms(
@@ -18,7 +20,7 @@ def terms(
     """
     layer = net.get_submodule(reader.layer)
     rows = []
-    for z in _inputs(net, layer, x):
+    for z in (z for part in x.split(AT_ONCE) for z in _inputs(net, layer, part)):
         drawn = _draw(layer.weight.shape[0], samples, generator).to(z.device)
         if isinstance(layer, nn.Linear):
             pixels = reader.positions
