@@ -179,7 +179,7 @@ def test_a_cut_network_agrees_in_the_mode_that_it_has(training):
     agrees(net.eval(), mask, x)
 
 
-@pytest.mark.parametrize("name", sorted({*READING, *EITHER, *TRAINING} - {"sfp", "gdp"}))
+@pytest.mark.parametrize("name", sorted({*READING, *EITHER, *TRAINING}))
 def test_a_network_without_numbers_is_refused(name):
     net, (x, y) = network("convnet").to("meta"), inputs("convnet")
     call = {**READING, **EITHER}.get(name, lambda net, x, y: trained(net, name))

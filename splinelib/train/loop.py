@@ -18,6 +18,7 @@ from splinelib.train.recipe import CIFAR, Recipe
 from splinelib.train.session import Session
 from splinelib.train.speed import Speed
 from splinelib.train.watching import Watchers
+from splinelib.units.weights import need_numbers
 
 
 @dataclass(frozen=True)
@@ -242,6 +243,7 @@ def _after_step(keeper: Keeper, bar: tqdm | None) -> None:
 
 def _check(net, source, recipe, first_epoch, micro_batch, save_every) -> None:
     """Raise unless network, images and settings fit each other."""
+    need_numbers(net)
     if next(net.parameters(), None) is None:
         raise ValueError(f"{type(net).__name__} has no parameters to train")
     if source.batch != recipe.batch:
