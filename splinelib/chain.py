@@ -24,8 +24,8 @@ def chain(net: nn.Module) -> dict[str, nn.Module]:
 
     Notes
     -----
-    For methods that take a network apart layer by layer, see ``train.layerwise`` and
-    ``pruning.metapruning``. Taught in *A tour of pruning methods*.
+    For methods that take a network apart layer by layer, see ``train.layerwise``. Taught in
+    *A tour of pruning methods*.
 
     Examples
     --------
