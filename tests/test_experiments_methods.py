@@ -23,6 +23,7 @@ from splinelib.experiments.show import ours, show
 from splinelib.experiments.small import EPOCHS
 from splinelib.experiments.telling import bits, unbits
 from splinelib.experiments.trainings import Trainings
+from splinelib.pruning.memory import Memory
 from splinelib.pruning.spline import spline
 
 DENSE, UNITS, WEIGHTS, IMAGES = 64832, 64, 144 + 2304 + 4608 + 320, 1442 - 256
@@ -30,7 +31,7 @@ SINGLE = ("lt", "snip", "grasp", "synflow", "rigl")  # these remove single weigh
 TINY = {  # settings with which two epochs, and few seconds, are enough
     "legr": {"population": 2, "sample": 1, "generations": 3, "steps": 1},
     "metapruning": {"population": 3, "parents": 2, "iterations": 1},
-    "gal": {"epochs": 1},
+    "gal": {"epochs": 2},
     "gdp": {"period": 10},
     "c-sgd": {"tolerance": 100.0},
     "ns-ip": {"rounds": 2},
@@ -366,6 +367,16 @@ def test_methods_that_the_tables_run_on_residual_networks_run_on_one(tmp_path, m
 # Interrupted
 
 
+TIMES = ("seconds", "cpu_seconds", "watch_seconds", "forward_seconds", "started", "file", "code")
+
+
+def timeless(result):
+    """What must be the same whenever a run is made."""
+    if isinstance(result, dict):
+        return {k: timeless(v) for k, v in result.items() if k not in TIMES}
+    return [timeless(v) for v in result] if isinstance(result, list) else result
+
+
 def interrupted(monkeypatch, steps):
     """Let the so manieth step of all trainings together break off, and count those taken."""
     taken, real = Counter(), train.session.update
@@ -395,22 +406,28 @@ def test_a_run_that_breaks_off_in_any_training_ends_as_one_that_did_not(
         taken = interrupted(patch, -1)
         again = record.read(run(short(method), out=tmp_path, device="cpu"))
     assert taken["steps"] == total - steps  # nothing is trained twice
-    times = (
-        "seconds",
-        "cpu_seconds",
-        "watch_seconds",
-        "forward_seconds",
-        "started",
-        "file",
-        "code",
-    )
-
-    def timeless(result):
-        if isinstance(result, dict):
-            return {k: timeless(v) for k, v in result.items() if k not in times}
-        return [timeless(v) for v in result] if isinstance(result, list) else result
-
     assert timeless(again) == timeless(whole)
+
+
+@pytest.mark.parametrize("method", ["gal", "legr", "metapruning"])
+def test_a_search_that_breaks_off_goes_on_where_it_was(made, tmp_path, monkeypatch, method):
+    """What it costs is counted once: the operations that led to what was kept are kept along."""
+    whole, _ = made(method)
+    kept, real = [], Memory.keep
+
+    def keep(self, *arguments):
+        real(self, *arguments)
+        kept.append(self.path)
+        if len(kept) == 2:
+            raise InterruptedRunError
+
+    monkeypatch.setattr(Memory, "keep", keep)
+    with pytest.raises(InterruptedRunError):
+        run(short(method), out=tmp_path, device="cpu", save_every=0.0)
+    assert kept[0].name == f"{method} search.pt"
+    again = record.read(run(short(method), out=tmp_path, device="cpu", save_every=0.0))
+    assert timeless(again) == timeless(whole)
+    assert not kept[0].exists()
 
 
 # Counting

@@ -57,7 +57,8 @@ class Pruning:
     -----
     Options of a config go to the method, but for ``weights``, ``schedule``, ``images``,
     ``of_each`` and ``pretraining``, which take the place of those here. A method that takes
-    ``generator`` or ``seed`` gets those of the run. Taught in *A tour of pruning methods*.
+    ``generator``, ``seed`` or ``memory`` gets those of the run. Taught in *A tour of pruning
+    methods*.
     """
 
     draw: Callable
@@ -90,6 +91,8 @@ class Pruning:
             options["generator"] = fit.job.generator(DRAWS)
         if "seed" in takes:
             options["seed"] = fit.job.seed
+        if "memory" in takes:
+            options["memory"] = fit.memory(f"{fit.job.experiment.method} search")
         given = [each for name in self.gives for each in self._given(name, fit)]
         found = self.draw(net, ratio, *given, **options)
         return Ticket(net, found) if isinstance(found, Mask) else found

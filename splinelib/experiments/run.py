@@ -77,8 +77,9 @@ def run(
     Notes
     -----
     A run that was stopped at any moment goes on from its checkpoint when the same experiment is run
-    again with the same folders. Checkpoints are removed when the result is written. Used in
-    *Drawing the ticket*.
+    again with the same folders: in the middle of a training, or of a long search (GAL's loop, the
+    candidates of LeGR and MetaPruning). Scores and cuts are computed again. Checkpoints are removed
+    when the result is written. Used in *Drawing the ticket*.
     """
     do = method(experiment)  # before any data are loaded
     _check(seed, device)

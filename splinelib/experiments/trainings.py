@@ -3,7 +3,7 @@
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 
 from torch import nn
@@ -11,6 +11,7 @@ from torch import nn
 from splinelib.experiments.booking import Counting
 from splinelib.experiments.job import Job
 from splinelib.experiments.starts import STARTS
+from splinelib.pruning.memory import Memory
 from splinelib.train import Run
 
 
@@ -47,6 +48,10 @@ class Trainings:
         net, before = STARTS[self.job.experiment.start](self.job)
         self.runs += before
         return net.eval()
+
+    def memory(self, name: str) -> Memory:
+        """A file for the loop of a method that is no training, with what it cost so far."""
+        return Memory(self.job.folder / f"{name}.pt", self.job.save_every, self._account)
 
     def __call__(self, net: nn.Module, label: str = "", **options) -> Run:
         """Train a copy of a network, as :meth:`Job.train` does."""
@@ -90,8 +95,21 @@ class _Account:
 
     def __exit__(self, *error: object) -> None:
         self._counter.__exit__(*error)
-        self.flops += self._counter.flops
-        self.seconds += time.perf_counter() - self._began
+        self.flops, self.seconds = self._so_far()
+
+    def _so_far(self) -> tuple[int, float]:
+        clock = time.perf_counter() - self._began
+        return self.flops + self._counter.flops, self.seconds + clock
+
+    def state_dict(self) -> dict[str, float]:
+        """What was counted, while it is counting."""
+        return dict(zip(("flops", "seconds"), self._so_far(), strict=True))
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Go on from there: what was done since the start is in it already."""
+        flops, seconds = self._so_far()
+        self.flops += state["flops"] - flops
+        self.seconds += state["seconds"] - seconds
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -25,6 +25,7 @@ from splinelib.surgery.groups import Group, Residual, group_mask
 from splinelib.units.walk import evaluating
 from splinelib.units.weights import current, need_eval
 
+AT_ONCE = 256  # images that are judged at once
 Groups = Mapping[str, Group]
 Keep = dict[str, Tensor]
 
@@ -134,6 +135,7 @@ def legr(
     found = targets(net, residual, layers)
     need_writers(found)
     need_eval("legr", net)
+    mean_loss(evaluating(net), x[:1], y.max()[None])  # network and images fit each other
     norms = squared_norms(net, found)
     pick = picker(net, found, ratio, budget, x.shape[1:])
     generator = generator or torch.Generator().manual_seed(0)
@@ -211,7 +213,6 @@ class Judge:
             raise ValueError(
                 f"held={held} of {len(x)} images: need some to judge by and some to train on."
             )
-        mean_loss(evaluating(net), x[:1], y.max()[None])  # network and images fit each other
         order = torch.randperm(len(x), generator=generator).to(x.device)
         self.net, self.found, self.lr = net, found, lr
         self.x, self.y = x[order[count:]], y[order[count:]]
@@ -236,5 +237,7 @@ class Judge:
                 optimizer.zero_grad()
                 F.cross_entropy(small(self.x[rows]), self.y[rows]).backward()
                 optimizer.step()
+        small.eval()
         with torch.no_grad():
-            return float(F.cross_entropy(small.eval()(self.seen[0]), self.seen[1]))
+            logits = [small(part) for part in self.seen[0].split(AT_ONCE)]
+            return float(F.cross_entropy(torch.cat(logits), self.seen[1]))
