@@ -16,7 +16,7 @@ class Card:
         Floating-point operations a second of matrix products, with 16-bit inputs, without sparsity.
     bandwidth : float
         Bytes a second between its memory and its cores.
-    memory : int
+    memory : float
         Bytes.
     source : str
         Where the numbers are from.
@@ -40,7 +40,7 @@ class Card:
     name: str
     flops: float
     bandwidth: float
-    memory: int
+    memory: float
     source: str = "given by the reader"
 
     def __post_init__(self) -> None:
