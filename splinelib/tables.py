@@ -118,7 +118,7 @@ def table(
     Parameters
     ----------
     rows : iterable of sequences
-        One cell a column.  A cell is a text, a number, a :class:`Link`, or None where a value is
+        One cell a column.  A cell is a text, a number, a ``Link``, or None where a value is
         missing.  Whole numbers get commas, other numbers four digits; a text is shown as it is.
     columns : sequence of str
         Heads, all different.  The first column names the row and stays in sight on a narrow screen.

@@ -20,7 +20,7 @@ DIFFERS = "differs"
 FEW = "one seed only"
 STAND_IN = "on a stand-in"
 ELSEWHERE = "measured on another device"
-FOLLOWS = "follows from other rows"
+FOLLOWS = "derived from other rows"
 NO_ANSWER = "run, not measured"
 
 QUANTITIES = {  # what it is called, and digits behind the point
@@ -157,17 +157,15 @@ def counts(rows: Iterable[Row]) -> Counter[str]:
 
 
 def headline(rows: Sequence[Row]) -> str:
-    """The first line of the page: how many cells there are, and how many were not run.
+    """Say how many numbers there are, and how many of each status: the first line of the page.
 
     >>> headline(scoreboard("no/such/folder"))
-    '784 numbers in 12 tables; 651 are measured, of which 651 are not run here'
+    '784 numbers in 12 tables: 651 not run here; 133 derived from other rows'
     """
     found = counts(rows)
-    tables = len({row.printed.table for row in rows})
-    measured = len(rows) - found[FOLLOWS]
-    rest = [f"{found[s]} {s}" for s in (AGREES, DIFFERS, FEW, STAND_IN, ELSEWHERE) if found[s]]
-    line = f"{len(rows)} numbers in {tables} tables; {measured} are measured, of which "
-    return "; ".join([line + f"{found[NOT_RUN]} are {NOT_RUN}", *rest])
+    order = (NOT_RUN, AGREES, DIFFERS, FEW, STAND_IN, ELSEWHERE, NO_ANSWER, FOLLOWS)
+    told = "; ".join(f"{found[status]} {status}" for status in order if found[status])
+    return f"{len(rows)} numbers in {len({row.printed.table for row in rows})} tables: {told}"
 
 
 def as_table(rows: Iterable[Row], caption: str, uid: str = "scoreboard", **options) -> Table:
