@@ -110,8 +110,7 @@ def training_step(
     Parameters
     ----------
     net : nn.Module
-        Maps ``(B, ...)`` to logits ``(B, C)``; it stays as it is, and nothing is computed on its
-        device.
+        Maps ``(B, ...)`` to logits ``(B, C)``. It stays as it is; its device computes nothing.
     shape : sequence of int
         Shape of one input, ``(C, H, W)``.
     batch : int
