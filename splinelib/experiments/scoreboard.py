@@ -181,7 +181,7 @@ def as_table(rows: Iterable[Row], caption: str, uid: str = "scoreboard", **optio
     -------
     Table
     """
-    heads = ["method", "in", "network", "number", "paper", "ours (seeds)", "run on", "status"]
+    heads = ["method", "paper", "ours (seeds)", "status", "number", "in", "network", "run on"]
     options.setdefault("choose", ["in", "network", "number", "status"])
     return table(
         [_cells(row) for row in rows],
@@ -195,11 +195,12 @@ def as_table(rows: Iterable[Row], caption: str, uid: str = "scoreboard", **optio
 def _cells(row: Row) -> list[str | Link | None]:
     """One line of the table."""
     p = row.printed
-    share = f" {100 * p.ratio:g} %" if p.ratio else ""
+    share = f" {100 * p.ratio:g}\N{NO-BREAK SPACE}%" if p.ratio else ""
     files = f"{len(row.files)} file" + "s" * (len(row.files) > 1)
     link = _link(files, row.files[0].rpartition("/")[0]) if row.files else None
-    where = [f"{p.method}{share}", f"Table {p.table}", f"{p.network}, {p.dataset}", row.quantity]
-    return [*where, str(p).replace("-", "−"), row.ours, row.data, row.status, link]
+    both = [f"{p.method}{share}", str(p).replace("-", "−"), row.ours, row.status]
+    where = [row.quantity, f"Table {p.table}", f"{p.network}, {p.dataset}"]
+    return [*both, *where, row.data, link]
 
 
 def _link(text: str, name: str) -> str | Link:
