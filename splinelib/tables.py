@@ -7,15 +7,14 @@ import re
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from numbers import Integral, Real
 from pathlib import Path
 from string import Template
 from typing import Any
 
+from splinelib.cells import MISSING, Link, as_key, as_number, as_text
+
 PAGE = Template(Path(__file__).with_name("table.html").read_text(encoding="utf-8"))
-MISSING = "–"
-# A number alone, or with its spread or its unit: "97.1 ± 0.4", "−3", "1,234", "12 %", "1.5e-07"
-NUMBER = re.compile(r"([+−-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[+−-]?\d+)?)\s*(?:±.*|%|×)?")
+MENUS = Template(Path(__file__).with_name("table_menus.html").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,10 @@ class Table:
         Column and direction of that order.
     uid : str
         Name of this table in its page.
+    links : tuple of tuple of (str or None)
+        Address behind each cell, if there is one.
+    chosen : tuple of int
+        Columns by which the reader picks rows.
     """
 
     caption: str
@@ -52,6 +55,8 @@ class Table:
     order: tuple[int, ...] = field(repr=False)
     start: tuple[int, str] | None = field(repr=False)
     uid: str = field(repr=False)
+    links: tuple[tuple[str | None, ...], ...] = field(repr=False)
+    chosen: tuple[int, ...] = field(repr=False, default=())
 
     def __repr__(self) -> str:
         words = self.caption.replace("*", "")
@@ -74,13 +79,15 @@ class Table:
 
     def _repr_html_(self) -> str:
         words = html.escape(self.caption)
-        return PAGE.substitute(
+        page = PAGE.substitute(
             uid=self.uid,
             title=words.replace("*", ""),
             caption=re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", words),
             heads="\n".join(map(self._head, range(len(self.columns)))),
             body="\n".join(map(self._row, self.order)),
         )
+        menus = MENUS.substitute(uid=self.uid, chosen=", ".join(map(str, self.chosen)))
+        return page + menus if self.chosen else page
 
     def _head(self, column: int) -> str:
         way = self.start[1] if self.start and self.start[0] == column else "none"
@@ -90,25 +97,29 @@ class Table:
 
     def _row(self, place: int) -> str:
         made = []
-        for i, (text, key) in enumerate(zip(self.cells[place], self.keys[place], strict=True)):
+        cells = zip(self.cells[place], self.keys[place], self.links[place], strict=True)
+        for i, (text, key, address) in enumerate(cells):
             name = "td" if i else 'th scope="row"'
             look = ' class="spline-number"' if self.numeric[i] else ""
             data = "" if key is None else f' data-key="{html.escape(str(key))}"'
-            made.append(f"<{name}{look}{data}>{html.escape(text)}</{name[:2]}>")
+            text = html.escape(text)
+            shown = text if address is None else f'<a href="{html.escape(address)}">{text}</a>'
+            made.append(f"<{name}{look}{data}>{shown}</{name[:2]}>")
         return f'<tr data-place="{place}">' + "".join(made) + "</tr>"
 
 
 def table(
     rows: Iterable[Sequence[Any]], *, columns: Sequence[str], caption: str,
     sort: str | None = None, descending: bool = False, uid: str | None = None,
+    choose: Sequence[str] = (),
 ) -> Table:  # fmt: skip
     """Make a table that the reader sorts by clicking, or pressing Enter, on a head.
 
     Parameters
     ----------
     rows : iterable of sequences
-        One cell a column.  A cell is a text, a number, or None where a value is missing.  Whole
-        numbers get commas, other numbers four digits; a text is shown as it is.
+        One cell a column.  A cell is a text, a number, a ``Link``, or None where a value is
+        missing.  Whole numbers get commas, other numbers four digits; a text is shown as it is.
     columns : sequence of str
         Heads, all different.  The first column names the row and stays in sight on a narrow screen.
     caption : str
@@ -119,6 +130,9 @@ def table(
         Whether that order begins with the largest.
     uid : str, optional
         Name of the table in its page, letters, digits and hyphens; by default made of the caption.
+    choose : sequence of str
+        Heads of columns of few values: above the table stands a menu for each, which leaves the
+        rows of one value, and the table scrolls in a window of its own.
 
     Returns
     -------
@@ -150,12 +164,12 @@ def table(
     lost              –
     """
     heads, rows = tuple(columns), [list(row) for row in rows]
-    _check(rows, heads, caption, sort)
+    _check(rows, heads, caption, [("sort", sort), *(("choose", name) for name in choose)])
     uid = uid or "table-" + (re.sub(r"[^a-z0-9]+", "-", caption.lower())[:40].strip("-") or "own")
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", uid):
         raise ValueError(f"uid must be letters, digits and hyphens, a letter first; got {uid!r}.")
-    cells = tuple(tuple(map(_text, row)) for row in rows)
-    numbers = [[_number(text) for text in row] for row in cells]
+    cells = tuple(tuple(map(as_text, row)) for row in rows)
+    numbers = [[as_number(text) for text in row] for row in cells]
     numeric = tuple(
         any(row[i] != MISSING for row in cells)
         and all(
@@ -164,14 +178,18 @@ def table(
         for i in range(len(heads))
     )
     keys = tuple(
-        tuple(n if is_number else _words(text)
+        tuple(n if is_number else as_key(text)
               for text, n, is_number in zip(row, line, numeric, strict=True))
         for row, line in zip(cells, numbers, strict=True)
     )  # fmt: skip
     start = None if sort is None else heads.index(sort)
     order = _order(keys, start, descending)
     way = None if start is None else (start, "descending" if descending else "ascending")
-    return Table(caption, heads, cells, keys, numeric, order, way, uid)
+    links = tuple(
+        tuple(cell.address if isinstance(cell, Link) else None for cell in row) for row in rows
+    )
+    chosen = tuple(map(heads.index, choose))
+    return Table(caption, heads, cells, keys, numeric, order, way, uid, links, chosen)
 
 
 def plus_minus(values: Sequence[float], digits: int = 1, factor: float = 1.0) -> str | None:
@@ -208,7 +226,12 @@ def plus_minus(values: Sequence[float], digits: int = 1, factor: float = 1.0) ->
     return text.replace("-", "−")
 
 
-def _check(rows: list[list[Any]], heads: tuple[str, ...], caption: str, sort: str | None) -> None:
+def _check(
+    rows: list[list[Any]],
+    heads: tuple[str, ...],
+    caption: str,
+    named: Sequence[tuple[str, str | None]],
+) -> None:
     if not heads or len(set(heads)) < len(heads):
         raise ValueError(f"columns must be one head or more, all different; got {list(heads)}.")
     if not caption.strip():
@@ -216,28 +239,9 @@ def _check(rows: list[list[Any]], heads: tuple[str, ...], caption: str, sort: st
     for i, row in enumerate(rows):
         if len(row) != len(heads):
             raise ValueError(f"row {i} has {len(row)} cells for {len(heads)} columns: {row}.")
-    if sort is not None and sort not in heads:
-        raise ValueError(f"sort is {sort!r}, but must be a head: one of {list(heads)}.")
-
-
-def _text(value: Any) -> str:
-    """A cell as the reader sees it."""
-    if value is None or (isinstance(value, Real) and value != value):
-        return MISSING
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return str(value)
-    text = f"{int(value):,}" if isinstance(value, Integral) else f"{float(value):.4g}"
-    return text.replace("-", "−")
-
-
-def _number(text: str) -> float | None:
-    """The number that a text begins with, if it is one number and no more than its spread."""
-    found = NUMBER.fullmatch(text.strip())
-    return float(found[1].replace(",", "").replace("−", "-")) if found else None
-
-
-def _words(text: str) -> str | None:
-    return None if text == MISSING else text.casefold()
+    for name, value in named:
+        if value is not None and value not in heads:
+            raise ValueError(f"{name} is {value!r}, but must be a head: one of {list(heads)}.")
 
 
 def _order(keys: Sequence[Sequence[Any]], column: int | None, descending: bool) -> tuple[int, ...]:

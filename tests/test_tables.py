@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from splinelib.tables import Table, plus_minus, table
+from splinelib.tables import Link, Table, plus_minus, table
 
 ROWS = [
     ["dense", "98.1 ± 0.3", 12_345, None],
@@ -257,3 +257,17 @@ def test_without_javascript_it_can_be_read(open_page):
     assert page.locator("thead th").nth(1).inner_text() == "accuracy (%)"
     assert page.get_by_role("button").count() == 0
     assert "Turn on JavaScript to sort" in page.locator("noscript").first.inner_text()
+
+
+def test_a_link_is_a_cell_with_an_address():
+    t = made([["dense", Link("3 files", "https://x.org/?a=1&b=2"), 1, None]])
+    assert t.cells[0][1] == "3 files"
+    assert '<a href="https://x.org/?a=1&amp;b=2">3 files</a>' in t._repr_html_()
+    assert "<a " not in made()._repr_html_()
+
+
+def test_menus_stand_only_where_they_are_asked_for():
+    assert "[0, 2].map(menu)" in made(choose=["network", "weights"])._repr_html_()
+    assert "select" not in made()._repr_html_()
+    with pytest.raises(ValueError, match="choose is 'colour', but must be a head"):
+        made(choose=["colour"])

@@ -180,7 +180,7 @@ class Job:
         recipe, source : optional
             Default: the config's recipe and the training images.
         watch, until, first_epoch, micro_batch, on_epoch, hook
-            As for :func:`splinelib.train.train`.
+            As for :func:`splinelib.train.train_in_memory`.
 
         Returns
         -------
@@ -188,7 +188,7 @@ class Job:
         """
         recipe = recipe or self.experiment.recipe
         source = source or self.batches(self.images.train, recipe)
-        run = train.train(
+        run = train.train_in_memory(
             net,
             source,
             recipe,

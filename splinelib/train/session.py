@@ -121,6 +121,8 @@ class Session:
         self.team.same_buffers(self.net)
         row = {"epoch": self.epoch, "lr": rate, "loss": loss, "accuracy": right}
         row |= {"test_accuracy": self._tested(), "seconds": seconds}
+        if self.micro_batch is not None:  # BatchNorm's statistics are those of the parts
+            row["micro_batch"] = self.micro_batch
         self._watched(row)
         self.log.append(row)
         return row

@@ -1,0 +1,196 @@
+"""The scoreboard: statuses follow the result files, and nothing else."""
+
+import dataclasses
+import json
+import math
+
+import booklint
+import pytest
+from bookfiles import ROOT, read
+from scipy import stats
+
+from splinelib.experiments import figures, get, paper_values, scoreboard
+from splinelib.experiments.noise import agrees
+from splinelib.experiments.record import write
+from splinelib.experiments.scoreboard import (
+    AGREES,
+    DIFFERS,
+    ELSEWHERE,
+    FEW,
+    FOLLOWS,
+    NOT_RUN,
+    STAND_IN,
+    as_table,
+    counts,
+    headline,
+)
+
+DENSE = "vgg16/cifar10/dense"
+RECORDED = ROOT / "data/results/small/convnet/digits/dense-80/seed0.json"
+
+
+def record(folder, name, accuracies, data=None, **changes):
+    """Write a result for each accuracy, with a config of the registry and what else is wanted."""
+    e = get(name)
+    plain = json.loads(RECORDED.read_text())
+    for seed, accuracy in enumerate(accuracies):
+        told = {"name": data or e.data}
+        new = {"name": e.name, "seed": seed, "config": e.to_json(), "accuracy": accuracy}
+        write({**plain, **new, "data": plain["data"] | told, **changes}, folder)
+
+
+def rows_of(folder, name=DENSE, quantity="accuracy", table=None):
+    """The rows that an experiment answers."""
+    cells = get(name).cells
+    return [
+        row
+        for row in scoreboard.scoreboard(folder)
+        if row.printed.cell in cells
+        and row.printed.quantity == quantity
+        and table in (None, row.printed.table)
+    ]
+
+
+def status(folder, *where, **which):
+    found = {row.status for row in rows_of(folder, *where, **which)}
+    assert len(found) == 1
+    return found.pop()
+
+
+# What is there
+
+
+def test_each_number_of_the_tables_is_a_row_and_none_is_run_without_files(tmp_path):
+    rows = scoreboard.scoreboard(tmp_path)
+    assert [row.printed for row in rows] == [v for v in paper_values() if v.value is not None]
+    assert set(counts(rows)) == {NOT_RUN, FOLLOWS}
+    words = f"{len(rows)} numbers in 12 tables: {counts(rows)[NOT_RUN]} not run here; "
+    assert headline(rows).startswith(words)
+
+
+def test_improvements_are_no_measurements(tmp_path):
+    for row in scoreboard.scoreboard(tmp_path):
+        improvement = "Improv" in row.printed.method or "gain" in row.printed.quantity
+        assert (row.status == FOLLOWS) == improvement, row
+
+
+# How the statuses change
+
+
+def test_a_seed_then_three_then_another_mean(tmp_path):
+    assert status(tmp_path, table=1) == NOT_RUN
+    record(tmp_path, DENSE, [0.927])
+    assert status(tmp_path, table=1) == FEW
+    record(tmp_path / "near", DENSE, [0.926, 0.927, 0.929])
+    assert status(tmp_path / "near", table=1) == AGREES
+    record(tmp_path / "far", DENSE, [0.946, 0.947, 0.949])
+    assert status(tmp_path / "far", table=1) == DIFFERS
+
+
+def test_the_row_tells_mean_deviation_seeds_data_and_files(tmp_path):
+    record(tmp_path, DENSE, [0.926, 0.927, 0.928])
+    (row,) = rows_of(tmp_path, table=1)
+    assert row.ours == "92.70 ± 0.10 (3)"
+    assert row.data == "cifar10"
+    assert row.files == tuple(f"{DENSE}/seed{k}.json" for k in range(3))
+
+
+def test_a_stand_in_never_counts_as_the_data_set(tmp_path):
+    name = DENSE.replace("cifar10", "cifar10-jpeg75")
+    record(tmp_path, name, [0.926, 0.927, 0.928])
+    (row,) = rows_of(tmp_path, table=1)
+    assert (row.status, row.data) == (STAND_IN, "cifar10-jpeg75")
+    record(tmp_path, DENSE, [0.946, 0.947, 0.948])
+    (row,) = rows_of(tmp_path, table=1)
+    assert (row.status, row.data, len(row.values)) == (DIFFERS, "cifar10", 3)
+
+
+def test_another_config_under_the_name_does_not_count(tmp_path):
+    changed = dataclasses.replace(get(DENSE), pad=3).to_json()
+    record(tmp_path, DENSE, [0.926, 0.927], config=changed)
+    assert status(tmp_path, table=1) == NOT_RUN
+
+
+def test_operations_and_energy_have_rules_of_their_own(tmp_path):
+    name = "vgg16/cifar10/ns-50"
+    (printed,) = paper_values(cell=get(name).cells[0], quantity="flops_p")
+    for share, expected in ((1.015, AGREES), (0.95, DIFFERS)):
+        folder = tmp_path / expected
+        total = round(share * printed.value * 1e15)
+        flops = {"total": total, "watching": 0, "rows": []}
+        record(folder, name, [0.93], flops=flops, energy=9e4)
+        assert status(folder, name, "flops_p") == expected
+        assert status(folder, name, "energy_kj") == ELSEWHERE
+
+
+def test_a_damaged_result_is_not_passed_over(tmp_path):
+    record(tmp_path, DENSE, [0.9])
+    (tmp_path / DENSE / "seed0.json").write_text("{")
+    with pytest.raises(ValueError, match="seed0.json is damaged"):
+        scoreboard.scoreboard(tmp_path)
+
+
+# The rule
+
+
+def printed(value, sd, table=2, quantity="accuracy"):
+    return dataclasses.replace(
+        paper_values(table=2)[0], table=table, quantity=quantity, value=value, sd=sd
+    )
+
+
+@pytest.mark.parametrize("gap", [0.1, 0.3, 0.5, 0.7, 1.0])
+def test_noise_is_welchs_test(gap):
+    """Against scipy's own test from means and deviations, at 5 %, the rounding aside."""
+    ours = [93.0, 93.2, 93.55]
+    mean, sd = sum(ours) / 3, stats.tstd(ours)
+    paper = mean + gap
+    p = stats.ttest_ind_from_stats(mean, sd, 3, paper, 0.12, 5, equal_var=False).pvalue
+    assert agrees(ours, printed(paper, 0.12)) == (p >= 0.05)
+
+
+def test_without_a_printed_deviation_one_more_run_of_ours_could_be_it():
+    ours = [10.0, 12.0, 14.0]
+    reach = stats.t.ppf(0.975, 2) * 2 * math.sqrt(1 + 1 / 3)
+    for sign in (1, -1):
+        assert agrees(ours, printed(12 + sign * (reach + 0.4), None, 6, "emerge_epoch"))
+        assert not agrees(ours, printed(12 + sign * (reach + 0.6), None, 6, "emerge_epoch"))
+
+
+def test_equal_runs_agree_only_with_the_digits_printed():
+    assert agrees([30.0, 30.0], printed(30.0, None, 6, "emerge_epoch"))
+    assert not agrees([30.0, 30.0], printed(31.0, None, 6, "emerge_epoch"))
+    assert agrees([93.001, 93.001], printed(93.0, 0.0))
+
+
+# What the reader sees
+
+
+def test_the_table_leads_to_the_files_and_picks_rows(tmp_path):
+    record(tmp_path, DENSE, [0.926, 0.927, 0.928])
+    page = as_table(scoreboard.scoreboard(tmp_path), "All.")._repr_html_()
+    assert f'/tree/main/data/results/{DENSE}">3 files</a>' in page
+    assert len(page) < 600_000
+
+
+def test_each_figure_of_the_paper_leads_to_one_of_ours():
+    assert [f.number for f in figures.FIGURES] == list(range(1, 16))
+    for figure in figures.FIGURES:
+        nb = read(ROOT / "book" / f"{figure.chapter}.ipynb")
+        names = [
+            c.metadata.get("mystnb", {}).get("figure", {}).get("name")
+            for c in booklint.code_cells(nb)
+        ]
+        assert figure.label in names, f"{figure.chapter} has no figure {figure.label}"
+        text = booklint.prose(nb) + json.dumps([c.metadata for c in nb.cells])
+        assert figure.name in text, f"{figure.chapter} does not mention {figure.name}"
+
+
+def test_runs_of_a_figure_are_counted_on_its_own_data(tmp_path):
+    def last(folder):
+        return figures.figure_table(folder).cells[6][-1]
+
+    assert figures.FIGURES[6].name == "Fig. 7"
+    assert last(tmp_path) == NOT_RUN
+    record(tmp_path, "vgg16/cifar100/spline-30", [0.7])
+    assert last(tmp_path) == "1 of 30"
