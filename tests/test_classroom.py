@@ -8,8 +8,9 @@ import threading
 import time
 
 import pytest
+import torch
 
-from splinelib.classroom import within
+from splinelib.classroom import same, within
 
 NOTEBOOK = """
 import functools, math, sys
@@ -246,8 +247,6 @@ def run(source: str, refused: str = '("jacobian",)') -> None:
 def restored() -> object:
     """What a cheat has added to torch is taken away again."""
     yield
-    import torch
-
     for owner in (torch, torch.nn.functional, torch.Tensor):
         if "sgn2" in vars(owner):
             delattr(owner, "sgn2")
@@ -304,3 +303,29 @@ def test_an_error_of_the_call_is_the_callers_and_leaves_no_alarm() -> None:
     with pytest.raises(ZeroDivisionError):
         within(0.1, lambda: 1 / 0)
     time.sleep(0.15)
+
+
+INF = float("inf")
+
+
+@pytest.mark.parametrize(
+    ("got", "message"),
+    [
+        (3.0, "a tensor is wanted"),
+        (torch.zeros(3), r"shape \(3,\) came, wanted is \(2,\)"),
+        (torch.tensor([1.0, 5.0]), r"1 of 2 entries differ; at \[1\] came 5.0, wanted is inf"),
+        (torch.tensor([float("nan"), INF]), r"at \[0\] came nan, wanted is 1.0"),
+        (torch.tensor([1.0 + 1e-6, INF]), r"at \[0\] came 1.000001"),
+        (torch.tensor([1.0, -INF]), r"at \[1\] came -inf"),
+    ],
+)
+def test_what_differs_is_told_with_the_hint(got: object, message: str) -> None:
+    with pytest.raises(AssertionError, match=message + r".*\. Signs\?$"):
+        same(got, torch.tensor([1.0, INF]), "Signs?")
+
+
+def test_what_is_the_same_passes() -> None:
+    same(torch.tensor([1.0 + 1e-11, INF]), torch.tensor([1.0, INF]))
+    same(torch.tensor([1, -1], dtype=torch.int8), torch.tensor([1, -1]))
+    same(torch.tensor(True), torch.tensor(True))
+    same(torch.empty(0), torch.empty(0))

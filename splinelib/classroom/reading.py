@@ -1,9 +1,9 @@
-"""Two questions that the checks of the assignments ask before they give points.
+"""Is a function its author's own work?  The checks of the assignments ask before they give points.
 
-Is a function its author's own work?  A question could be answered by one call of this library, or
-of the slow specification above it.  ``own`` refuses that: it reads the bytecode of the function and
-follows whatever of the notebook it can reach.  It is made for shortcuts, not for attacks: who
-replaces ``own`` itself is found by reading the cell.  And is it quick enough?  ``within`` asks.
+A question of an assignment could be answered by one call of this library, or of the slow
+specification above it.  ``own`` refuses that: it reads the bytecode of a function, and follows
+whatever of the notebook it can reach.  It is made for shortcuts, not for attacks: who replaces
+``own`` itself is found by reading the cell.
 """
 
 from __future__ import annotations
@@ -12,10 +12,7 @@ import builtins
 import dis
 import functools
 import inspect
-import signal
 import sys
-import threading
-import time
 import types
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
@@ -80,51 +77,6 @@ def own(function: Callable, refused: Collection[str] = ()) -> None:
             f"this is {whole}, not a function of this notebook: write it with def, in its cell"
         )
     _Reader(notebook, frozenset(refused)).value(function, (), name)
-
-
-def within(seconds: float, call: Callable[[], Any]) -> Any:
-    """The result of ``call()``, which is stopped when it takes longer than ``seconds``.
-
-    Parameters
-    ----------
-    seconds : float
-        The longest that it may take, by the clock.
-    call : callable
-        Takes nothing, for example ``lambda: f(x)``.
-
-    Raises
-    ------
-    AssertionError
-        If the time is over.  Python stops at its next step; where there are no alarms (Windows, a
-        thread), only after the call has ended.
-
-    Notes
-    -----
-    Used by the assignments at sizes for which a loop over everything is too slow.
-
-    Examples
-    --------
-    >>> within(5, lambda: sum(range(10)))
-    45
-    """
-
-    def late(*_: Any) -> None:
-        raise AssertionError(f"not done after {seconds} s: what is looped over that need not be?")
-
-    alarms = hasattr(signal, "SIGALRM") and threading.current_thread() is threading.main_thread()
-    start = time.perf_counter()
-    before = signal.signal(signal.SIGALRM, late) if alarms else None
-    try:
-        if alarms:
-            signal.setitimer(signal.ITIMER_REAL, seconds)
-        result = call()
-    finally:
-        if alarms:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
-    if time.perf_counter() - start > seconds:
-        late()
-    return result
 
 
 class _Reader:
