@@ -88,24 +88,65 @@ def edited(nb: NotebookNode, wrong: Wrong) -> dict[str, str]:
     return {wrong.cell: source.replace(wrong.old, wrong.new)}
 
 
-def execute(nb: NotebookNode, replaced: dict[str, str] | None = None) -> Outcome:
-    """Run the notebook from top to bottom in one namespace; ``replaced`` holds solution cells."""
-    import matplotlib.pyplot as plt
+def is_scratch(cell: NotebookNode) -> bool:
+    """Whether no later cell may use what this one assigns: graded cells and pictures."""
+    return bool(mark(cell).get("grade") or cell.metadata.get("mystnb"))
 
+
+def touched(nb: NotebookNode, changed: str) -> set[str]:
+    """Cells that a change of the solution cell ``changed`` can reach, by the names they mention."""
+    names, found = set(_defined(solutions(nb)[changed])), {changed}
+    for cell in (c for c in nb.cells if c.cell_type == "code"):
+        if any(re.search(rf"\b{name}\b", cell.source) for name in names):
+            found.add(name_of(cell))
+            names |= set() if is_scratch(cell) else _defined(cell)
+    return found
+
+
+def _defined(cell: NotebookNode) -> set[str]:
+    """Names that a cell defines at its left margin."""
+    return set(re.findall(r"^(?:def |class )?(\w+)(?=\(| =|:)", cell.source, re.MULTILINE))
+
+
+def execute(
+    nb: NotebookNode, replaced: dict[str, str] | None = None, only: set[str] | None = None
+) -> Outcome:
+    """Run the notebook from top to bottom in one namespace.
+
+    ``replaced`` holds the text of solution cells.  Of the graded cells and pictures, those in
+    ``only`` are run, or all.  What they assign is taken away again, so none can lean on another.
+    """
     space: dict[str, object] = {"__name__": "__main__"}
     errors: dict[str, BaseException] = {}
-    for cell in nb.cells:
-        if cell.cell_type == "code":
-            source = (replaced or {}).get(name_of(cell), cell.source)
-            try:
-                with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-                    warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive")
-                    exec(compile(_python(source), f"<{name_of(cell)}>", "exec"), space)
-            except (Exception, SystemExit) as error:
-                errors[name_of(cell)] = error
-    plt.close("all")
-    possible = {name: mark(cell).points for name, cell in graded(nb).items()}
+    for cell in (c for c in nb.cells if c.cell_type == "code"):
+        name, before = name_of(cell), dict(space)
+        if is_scratch(cell) and only is not None and name not in only:
+            continue
+        try:
+            _run((replaced or {}).get(name, cell.source), name, space)
+        except (Exception, SystemExit) as error:
+            errors[name] = error
+        if is_scratch(cell):
+            space.clear()
+            space.update(before)
+    possible = {n: mark(c).points for n, c in graded(nb).items() if only is None or n in only}
     return Outcome({k: p * (k not in errors) for k, p in possible.items()}, possible, errors)
+
+
+def _run(source: str, name: str, space: dict[str, object]) -> None:
+    """Run one cell; what it prints and draws goes nowhere."""
+    import matplotlib.pyplot as plt
+
+    code = compile(_python(source), f"<{name}>", "exec")
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive")
+        exec(code, space)
+    plt.close("all")
+
+
+def grade(nb: NotebookNode, wrong: Wrong) -> Outcome:
+    """What a wrong answer gives, in the cells that it can reach; all others stay as they are."""
+    return execute(nb, edited(nb, wrong), touched(nb, wrong.cell))
 
 
 def _python(source: str) -> str:
@@ -122,7 +163,7 @@ def main(names: list[str]) -> None:
     full = execute(nb)
     print(f"{master.name}: {sum(full.got.values())} of {sum(full.possible.values())}", full.errors)
     for wrong in import_module(f"wrong_answers.{names[0]}").WRONG if names[1:] else []:
-        outcome = execute(nb, edited(nb, wrong))
+        outcome = grade(nb, wrong)
         right = "as it should" if outcome.lost() == wrong.loses else f"SHOULD LOSE {wrong.loses}"
         print(f"{wrong.cell}, {wrong.what}: loses {outcome.lost()}, {right}")
         for name in outcome.lost():
