@@ -14,11 +14,10 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-from bookfiles import ROOT, read
+from bookfiles import masters, read, release_of
 from nbformat import NotebookNode
 
-HOME = ROOT / "book" / "assignments"
-MASTERS = sorted(HOME.glob("source/*/*.ipynb"))
+MASTERS = masters()
 
 
 class Wrong(NamedTuple):
@@ -45,11 +44,6 @@ class Outcome(NamedTuple):
     def lost(self) -> dict[str, float]:
         """Points lost, of the cells that lost any."""
         return {k: p - self.got[k] for k, p in self.possible.items() if p != self.got[k]}
-
-
-def release_of(master: Path) -> Path:
-    """The students' copy of a master."""
-    return HOME / "release" / master.parent.name / master.name
 
 
 def mark(cell: NotebookNode) -> NotebookNode:
