@@ -11,6 +11,7 @@ import io
 import re
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,6 +111,28 @@ def execute(
     ``replaced`` holds the text of solution cells.  Of the graded cells and pictures, those in
     ``only`` are run, or all.  What they assign is taken away again, so none can lean on another.
     """
+    with _restored():
+        errors = _errors(nb, replaced or {}, only)
+    possible = {n: mark(c).points for n, c in graded(nb).items() if only is None or n in only}
+    return Outcome({k: p * (k not in errors) for k, p in possible.items()}, possible, errors)
+
+
+@contextlib.contextmanager
+def _restored() -> Iterator[None]:
+    """Put back the settings of torch and matplotlib that a notebook changes."""
+    import matplotlib
+    import torch
+
+    dtype = torch.get_default_dtype()
+    with matplotlib.rc_context():
+        yield
+    torch.set_default_dtype(dtype)
+
+
+def _errors(
+    nb: NotebookNode, replaced: dict[str, str], only: set[str] | None
+) -> dict[str, BaseException]:
+    """Run the cells; the errors of those that failed, by name."""
     space: dict[str, object] = {"__name__": "__main__"}
     errors: dict[str, BaseException] = {}
     for cell in (c for c in nb.cells if c.cell_type == "code"):
@@ -117,14 +140,13 @@ def execute(
         if is_scratch(cell) and only is not None and name not in only:
             continue
         try:
-            _run((replaced or {}).get(name, cell.source), name, space)
+            _run(replaced.get(name, cell.source), name, space)
         except (Exception, SystemExit) as error:
             errors[name] = error
         if is_scratch(cell):
             space.clear()
             space.update(before)
-    possible = {n: mark(c).points for n, c in graded(nb).items() if only is None or n in only}
-    return Outcome({k: p * (k not in errors) for k, p in possible.items()}, possible, errors)
+    return errors
 
 
 def _run(source: str, name: str, space: dict[str, object]) -> None:

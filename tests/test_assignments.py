@@ -163,10 +163,11 @@ def test_an_open_question_has_a_rubric_that_adds_up_and_is_on_the_instructors_pa
 ) -> None:
     nb = read(master)
     (cell,) = [c for c in nb.cells if mark(c).get("grade") and mark(c).get("solution")]
-    rubric = re.findall(r"^- (\d+): .+$", cell.source, re.MULTILINE)
-    assert sum(map(int, rubric)) == mark(cell).points
-    page = (master.parents[3] / "classroom.md").read_text(encoding="utf-8")
-    missing = [line for line in re.findall(r"^- \d+: .+$", cell.source, re.M) if line not in page]
+    rubric = re.findall(r"^- (\d+): (.+?)\s*(?=^- |^###)", cell.source, re.MULTILINE | re.DOTALL)
+    assert sum(int(points) for points, _ in rubric) == mark(cell).points
+    page = " ".join((master.parents[3] / "classroom.md").read_text(encoding="utf-8").split())
+    lines = [f"- {points}: {' '.join(text.split())}" for points, text in rubric]
+    missing = [line for line in lines if line not in page]
     assert not missing, f"book/classroom.md lacks these lines of the rubric: {missing}"
 
 
