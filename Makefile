@@ -81,6 +81,14 @@ ruff: env
 notebooks: env ## run chapters again and store their outputs (CHAPTER=book/partition.ipynb for one)
 	@$(BIN)/python .ci/execute.py $(CHAPTER)
 
+# The gradebook of this step is thrown away: a course keeps its own (see book/classroom.md).
+.PHONY: assignments
+assignments: env ## make the students' copies of the assignments from their masters
+	@books=$$(mktemp -d); trap 'rm -rf "$$books"' EXIT; cd book/assignments; \
+	export PATH="$(CURDIR)/$(BIN):$$PATH"; for name in $(notdir $(wildcard book/assignments/source/*)); do \
+	echo "== students' copy of $$name"; \
+	nbgrader generate_assignment "$$name" --force --log-level=ERROR --db="sqlite:///$$books/$$name.db"; done
+
 .PHONY: clean
 clean: ## remove the site and all caches, but not the environment
 	@rm -rf _build build .pytest_cache .ruff_cache .hypothesis *.egg-info

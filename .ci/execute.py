@@ -1,6 +1,6 @@
 """Run chapters in a fresh kernel and store them so that only a real change makes a difference.
 
-    python .ci/execute.py                       every notebook below book/
+    python .ci/execute.py                       every notebook below book/ but the students' copies
     python .ci/execute.py book/partition.ipynb  this one
 
 The stored file has no time stamps, one fixed kernelspec, ids that stay, and no metadata that an
@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from bookfiles import first_cell, notebooks  # noqa: E402 (found through the line above)
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-KEPT = ("tags", "mystnb")  # the cell metadata that the book reads
+KEPT = ("tags", "mystnb", "nbgrader")  # the cell metadata that the book and its graders read
 SECONDS = 180  # the longest that one cell may run
 
 

@@ -28,6 +28,7 @@ Import each thing from the room it lives in; lower rooms know nothing of higher 
 ``experiments``       named configs, and one result file a run
 ``viz``, ``explore``  one look for all figures; sliders for a page and for a running kernel
 ``tables``            a table that the reader of a page can sort
+``classroom``         what the checks of assignments are made of
 ====================  =============================================================================
 
 >>> from torch import nn

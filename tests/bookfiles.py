@@ -40,10 +40,19 @@ def page(entry: str, root: Path = ROOT) -> Path | None:
 
 
 def notebooks(root: Path = ROOT) -> list[Path]:
-    """Every notebook of the book, the template too."""
-    return [
-        p for p in sorted((root / "book").rglob("*.ipynb")) if ".ipynb_checkpoints" not in p.parts
-    ]
+    """Every notebook of the book that runs: the template and the assignments' masters, too."""
+    unrun = {".ipynb_checkpoints", "release", "submitted", "autograded", "feedback"}
+    return [p for p in sorted((root / "book").rglob("*.ipynb")) if not unrun & set(p.parts)]
+
+
+def masters(root: Path = ROOT) -> list[Path]:
+    """The assignments with their solutions and hidden checks; no pages of the site."""
+    return sorted((root / "book" / "assignments" / "source").glob("*/*.ipynb"))
+
+
+def release_of(master: Path) -> Path:
+    """The students' copy of a master: a page of the site, made by nbgrader."""
+    return master.parents[2] / "release" / master.parent.name / master.name
 
 
 def read(path: Path) -> NotebookNode:

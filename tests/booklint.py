@@ -2,7 +2,8 @@
 
 The one place for these rules: ``test_book.py`` runs them on the book, ``test_lints_bite.py`` on
 notebooks broken on purpose. A notebook that ``_toc.yml`` names outside its numbered parts is a
-reference page: the lints in ``CHAPTERS_ONLY`` do not apply to it, all others do.
+reference page: the lints in ``CHAPTERS_ONLY`` do not apply to it, all others do. The masters of
+assignments have rules of their own, in ``test_assignments.py``, beside most of these.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 import nbformat
 import yaml
-from bookfiles import ROOT, first_cell, page, toc_entries
+from bookfiles import ROOT, first_cell, masters, page, toc_entries
 from nbformat import NotebookNode
 
 VISIBLE_LINES, MEDIAN_LINES, WIDTH = 20, 6, 78
@@ -25,6 +26,8 @@ EXERCISES = range(3, 6)
 LAST_PARTS = ["Summary", "Exercises", "References"]
 OPENING = ["Question", "You will be able to", "Prerequisites", "Runs in", "Follows"]
 CHAPTERS_ONLY = {"lint_slider", "lint_opening", "lint_parts", "lint_exercises"}
+# Assignments: the whole text of a question is one cell, and checks are as long as they must be.
+NOT_FOR_ASSIGNMENTS = CHAPTERS_ONLY | {"lint_median", "lint_references"}
 
 Lint = Callable[[NotebookNode], list[str]]
 
@@ -63,7 +66,9 @@ def start(cell: NotebookNode) -> str:
 
 
 def is_hidden(cell: NotebookNode) -> bool:
-    """Whether the page folds this cell's code away."""
+    """Whether the page folds this code away, or never shows it, as checks kept from students."""
+    if "### BEGIN HIDDEN TESTS" in cell.source:
+        return True
     return bool({"hide-input", "hide-cell", "remove-input"} & set(cell.metadata.get("tags", [])))
 
 
@@ -117,7 +122,7 @@ def lint_stable(nb: NotebookNode) -> list[str]:
 
 def lint_metadata(nb: NotebookNode) -> list[str]:
     """Metadata holds only what the book reads; ids are there and differ."""
-    allowed = {"tags", "mystnb"}
+    allowed = {"tags", "mystnb", "nbgrader"}
     extra = {k for c in nb.cells for k in c.metadata} - allowed
     extra |= set(nb.metadata) - {"kernelspec", "language_info"}
     wrong = [f"metadata {sorted(extra)} is not the author's: run `make notebooks`"] if extra else []
@@ -229,9 +234,15 @@ def lint_cell_length(nb: NotebookNode) -> list[str]:
         for c in seen
         if max(map(len, c.source.splitlines()), default=0) > WIDTH
     ]
-    if lengths and statistics.median(lengths) > MEDIAN_LINES:
-        wrong.append(f"median {statistics.median(lengths)} lines a cell, at most {MEDIAN_LINES}")
     return wrong
+
+
+def lint_median(nb: NotebookNode) -> list[str]:
+    """Half of the visible cells are very short."""
+    lengths = [len(c.source.strip().splitlines()) for c in code_cells(nb) if not is_hidden(c)]
+    if not lengths or statistics.median(lengths) <= MEDIAN_LINES:
+        return []
+    return [f"median {statistics.median(lengths)} lines a cell, at most {MEDIAN_LINES}"]
 
 
 FORBIDDEN = {
@@ -367,4 +378,5 @@ def is_reference(path: Path, root: Path = ROOT) -> bool:
 def lints_of(path: Path, root: Path = ROOT) -> dict[str, Lint]:
     """The lints that apply to a notebook: all, or those that a reference page must keep, too."""
     skipped = CHAPTERS_ONLY if is_reference(path, root) else set()
+    skipped = NOT_FOR_ASSIGNMENTS if path in masters(root) else skipped
     return {name: lint for name, lint in all_lints().items() if name not in skipped}

@@ -7,7 +7,17 @@ from pathlib import Path
 
 import booklint
 import pytest
-from bookfiles import ROOT, TEMPLATE, config, notebooks, page, read, toc_entries
+from bookfiles import (
+    ROOT,
+    TEMPLATE,
+    config,
+    masters,
+    notebooks,
+    page,
+    read,
+    release_of,
+    toc_entries,
+)
 
 TEXTS = sorted([*ROOT.glob("*.md"), *(ROOT / "book").glob("*.md")])
 CHECKS = [(path, lint) for path in notebooks() for lint in booklint.lints_of(path).values()]
@@ -24,8 +34,8 @@ def test_every_toc_entry_has_one_source() -> None:
 
 
 def test_every_page_is_in_the_toc() -> None:
-    pages = [*notebooks(), *(ROOT / "book").rglob("*.md")]
-    named = {page(entry) for entry in toc_entries()} | {TEMPLATE}
+    pages = [*notebooks(), *map(release_of, masters()), *(ROOT / "book").rglob("*.md")]
+    named = {page(entry) for entry in toc_entries()} | {TEMPLATE, *masters()}
     stray = [p.relative_to(ROOT).as_posix() for p in pages if p not in named]
     assert not stray, f"pages that no reader can reach; add them to _toc.yml: {stray}"
 

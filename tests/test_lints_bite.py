@@ -137,7 +137,7 @@ CASES = [
     ("lint_sizes", add("f()", stream("A" * 3_000_000))),
     ("lint_first_cell", pin_torch),
     ("lint_cell_length", add("\n".join("x = 1" for _ in range(21)))),
-    ("lint_cell_length", only_long_cells),
+    ("lint_median", only_long_cells),
     ("lint_cell_length", add("x = " + " + ".join(["1"] * 30))),
     ("lint_code", add("ax.plot(x);")),
     ("lint_code", add("from myst_nb import glue")),
