@@ -1,4 +1,4 @@
-"""A copy of Colab's environment: its versions, torch borrowed, and our repository by a local address."""
+"""A copy of Colab: its versions, torch borrowed, our repository by a local address."""
 
 from __future__ import annotations
 
