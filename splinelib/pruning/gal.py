@@ -13,6 +13,7 @@ from splinelib.pruning.family import Ticket, check_ratio, exactly, keep_best, ta
 from splinelib.pruning.memory import Memory, fingerprint
 from splinelib.pruning.soft_masks import fold, masked
 from splinelib.surgery.groups import Residual
+from splinelib.units.weights import need_eval
 
 
 def gal(
@@ -73,8 +74,9 @@ def gal(
     Raises
     ------
     ValueError
-        A setting out of its range, no ``source``, a network without channels to remove; weights
-        or masks that are not finite, all masks at 0; a memory of another call.
+        A setting out of its range, no ``source``, a network without channels to remove; a BatchNorm
+        in training mode; weights or masks that are not finite, all masks at 0; a memory of another
+        call.
 
     Notes
     -----
@@ -124,6 +126,7 @@ def gal(
     """
     settings = {"sparsity": sparsity, "match": match, "lr": lr, "mask_lr": mask_lr}
     _check(ratio, source, epochs, every, **{k: v for k, v in settings.items() if v is not None})
+    need_eval("gal", net)
     found = targets(net, residual)
     rates = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
     strength = 0.4 * ratio if sparsity is None else sparsity
