@@ -13,6 +13,7 @@ from splinelib.pruning.gal import _clear, gal
 from splinelib.pruning.memory import Memory
 from splinelib.pruning.soft_masks import fold, masked, ones
 from splinelib.surgery import cut, groups
+from splinelib.surgery.groups import group_mask
 
 
 def test_fista_finds_the_soft_threshold():
@@ -56,6 +57,69 @@ def test_soft_masks_fold_into_the_weights(form, residual):
     assert (soft - plain).abs().max() > 1e-3
     fold(net, found, masks)
     assert (net(x) - soft).abs().max() < 1e-10
+
+
+class Block(nn.Module):
+    """Two paths that meet; which of them passes a BatchNorm, its kind says."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+        self.a, self.b = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(2, 4, 1)
+        self.bn, self.c, self.d = nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+        self.last = nn.Linear(4, 3)
+
+    def forward(self, x):
+        z = self.a(x)
+        if self.kind == "shortcut without BatchNorm":
+            z = self.c((self.bn(z) + self.b(x)).relu())
+        elif self.kind == "read raw and through a BatchNorm":
+            z = self.c(self.bn(z).relu()) + self.d(z)
+        else:  # a block with its BatchNorm in front, whose shortcut is a convolution of the stream
+            z = z + self.b(x)
+            z = self.c(self.bn(z).relu()) + self.d(z)
+        return self.last(z.relu().mean((2, 3)))
+
+
+BLOCKS = ("shortcut without BatchNorm", "read raw and through a BatchNorm", "raw shortcut conv")
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_a_soft_mask_of_0_is_the_mask(kind):
+    """On every path on which a channel leaves its group; and folded masks do what masks did."""
+    torch.manual_seed(0)
+    net, x = planted.settled(Block(kind).double().eval()), planted.inputs("convnet")[0]
+    found = groups(net, "joint")
+    masks = ones(net, found)
+    name = "a"
+    with torch.no_grad():
+        masks[name][[0, 2]] = 0
+    keep = {name: masks[name] != 0}
+    with masked(net, found, masks):
+        soft = net(x)
+    assert (soft - net(x)).abs().max() > 1e-3
+    assert (soft - group_mask(net, found, keep).apply(net)(x)).abs().max() < 1e-12
+    with torch.no_grad():
+        masks[name].copy_(torch.tensor([0.3, 1.7, 0.0, 0.8]))
+    with masked(net, found, masks):
+        soft = net(x)
+    fold(net, found, masks)
+    assert (net(x) - soft).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_gal_cuts_what_its_student_does_without(kind):
+    torch.manual_seed(0)
+    net, x = planted.settled(Block(kind).double().eval()), planted.inputs("convnet")[0]
+    ticket = gal(net, 0.5, source(), epochs=2, every=2, residual="joint")
+    assert (cut(*ticket).net(x) - ticket.net(x)).abs().max() < 1e-12
+
+
+def test_a_mask_without_a_place_is_refused():
+    layers = [nn.Conv2d(2, 3, 7), nn.BatchNorm2d(3, affine=False), nn.Flatten(), nn.Linear(12, 2)]
+    net = nn.Sequential(*layers).double().eval()
+    with pytest.raises(ValueError, match=r"'1' has no weight .*affine=True"):
+        fold(net, groups(net), ones(net, groups(net)))
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from splinelib.ops import Op, unwrapped
+from splinelib.surgery.flow import Flow
 from splinelib.surgery.groups import Group
 
 Groups = Mapping[str, Group]
@@ -23,15 +25,15 @@ def ones(net: nn.Module, found: Groups) -> Masks:
 def masked(net: nn.Module, found: Groups, masks: Masks) -> Iterator[None]:
     """Multiply channels by their soft masks while the context is open.
 
-    A mask stands at the end of its group, behind the BatchNorms, which would undo it.
+    A mask stands at the end of its group on every path, behind the BatchNorms, which would undo it.
     """
     handles = []
-    for name, group in found.items():
+    for name, paths in places(net, found).items():
 
         def scaled(module, inputs, z, mask=masks[name]):
             return z * _shaped(mask, z.shape[1], z.ndim - 2)
 
-        handles += [net.get_submodule(p).register_forward_hook(scaled) for p in _places(group)]
+        handles += [net.get_submodule(path).register_forward_hook(scaled) for path in paths]
     try:
         yield
     finally:
@@ -52,17 +54,45 @@ def fold(net: nn.Module, found: Groups, masks: Masks) -> None:
     >>> net[0].weight.tolist(), net[0].bias.tolist()
     ([[3.0, 4.0], [0.5, 0.0]], [5.0, 3.0])
     """
-    for name, group in found.items():
-        for path in _places(group):
+    for name, paths in places(net, found).items():
+        for path in paths:
             module = net.get_submodule(path)
             for weight in (module.weight, module.bias):
                 if weight is not None:
                     weight *= _shaped(masks[name], len(weight), weight.ndim - 1)
 
 
-def _places(group: Group) -> tuple[str, ...]:
-    """Modules whose output k is channel k, at the end of its group."""
-    return group.norms or group.writers
+def places(net: nn.Module, found: Groups) -> dict[str, list[str]]:
+    """Modules behind which the mask of each group stands, by the name of the group.
+
+    They are the layers and BatchNorms of the group that something outside of it reads, with no
+    other one of the group in between: all that leaves the group passes one of them. A channel that
+    is read raw and through a BatchNorm has a mask at either place. Raises a ``ValueError`` if one
+    of them has no weight to hold a mask.
+    """
+    net = unwrapped(net)
+    flow, placed = Flow(net), {}
+    for name, group in found.items():
+        inside = {*group.norms} if group.gate else {*group.norms, *group.writers}
+        ends = [op.label for op in flow.ops if op.label in inside and _leaves(flow, op, inside)]
+        for path in ends:
+            if getattr(net.get_submodule(path), "weight", None) is None:
+                raise ValueError(
+                    f"'{path}' has no weight that could hold the soft masks of {name!r}: take a "
+                    "BatchNorm with scale and shift (affine=True)."
+                )
+        placed[name] = ends
+    return placed
+
+
+def _leaves(flow: Flow, op: Op, inside: set[str]) -> bool:
+    """Whether a reader outside takes what an operation puts out, past no other one inside."""
+    passing = ("pass_on", "sum", "cat")
+    return any(
+        _leaves(flow, user, inside) if flow.roles[user.name] in passing else True
+        for user in flow.walk.users[op.name]
+        if user.label not in inside
+    )
 
 
 def _shaped(mask: Tensor, entries: int, dims: int) -> Tensor:
