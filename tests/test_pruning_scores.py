@@ -6,9 +6,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from networks import Written
 from planted import HIDDEN, dead_out, duplicated, inputs, network, removed_units
 from torch import nn
 from torch.func import functional_call
+from torchvision import models
 
 from splinelib import nets
 from splinelib.pruning.family import keep_best_weights, prunable
@@ -140,6 +142,40 @@ def test_synflow_scores_a_deep_network_in_float32():
     scores = flow(magnitudes(net), torch.ones(1, 3, 16, 16, dtype=torch.float64))
     assert all((s > 0).any() and s.isfinite().all() for s in scores.values())
     assert synflow(net, 0.5, shape=(3, 16, 16), rounds=2).density == pytest.approx(0.5, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", [
+    nn.ReLU6, nn.Sigmoid, nn.Tanh, nn.Hardswish, nn.SiLU, nn.GELU, nn.Hardsigmoid, nn.Softplus,
+])  # fmt: skip
+def test_synflow_names_an_activation_that_bends_at_more_than_zero(kind):
+    layers = [nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 3, 3), kind()]
+    net = nn.Sequential(nn.Sequential(*layers), nn.Flatten(), nn.Linear(12, 2)).double().eval()
+    with pytest.raises(ValueError, match=rf"'0.4' \({kind.__name__}\) is none"):
+        synflow(net, 0.5, shape=(1, 6, 6))
+    net[0][4] = nn.LeakyReLU()
+    assert synflow(net, 0.5, shape=(1, 6, 6)).density == 0.5
+
+
+def test_synflow_names_where_a_function_bends_and_takes_what_works_in_place():
+    block = Written(lambda self, x: x + nn.functional.hardtanh(self.fc(x)), fc=nn.Linear(4, 4))
+    with pytest.raises(ValueError, match=r"'1' \(Written\) is none"):
+        synflow(nn.Sequential(nn.Linear(2, 4), block).double().eval(), 0.5, shape=(2,))
+    block = Written(lambda self, x: nn.functional.relu_(x + self.fc(x)), fc=nn.Linear(4, 4))
+    net = nn.Sequential(nn.Linear(2, 4), nn.ReLU(inplace=True), block).double().eval()
+    assert synflow(net, 0.5, shape=(2,)).density == 0.5
+
+
+def test_synflow_refuses_torchvisions_mobilenet():
+    with pytest.raises(ValueError, match=r"'features.0.2' \(ReLU6\) is none"):
+        synflow(models.mobilenet_v2().eval(), 0.5, shape=(3, 32, 32))
+
+
+@pytest.mark.parametrize("bad", [0, 2.5])
+def test_synflow_says_what_it_was_given(bad):
+    with pytest.raises(ValueError, match=f"rounds is {bad}: need a whole number"):
+        synflow(network("mlp"), 0.5, shape=(6,), rounds=bad)
+    with pytest.raises(ValueError, match=r"shape=\(3, 32, 32\); got x=\(2, 8, 8\)"):
+        synflow(network("mlp"), 0.5, (2, 8, 8))
 
 
 def cost(Z, removed):

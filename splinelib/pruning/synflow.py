@@ -1,6 +1,6 @@
 """SynFlow: pruning before training, without any data (Tanaka et al., 2020)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from splinelib.masks import Mask, weight_mask
 from splinelib.ops import copied
 from splinelib.pruning.family import Scope, check_ratio, exactly, prunable
+from splinelib.train.recipe import whole
 from splinelib.units.weights import need_eval
 
 
@@ -47,7 +48,8 @@ def synflow(
     ------
     ValueError
         Neither ``x`` nor ``shape``, a ratio outside [0, 1) or out of reach, fewer rounds than one,
-        a BatchNorm in training mode or without running statistics, a flow beyond float64.
+        a BatchNorm in training mode or without running statistics, a flow beyond float64, a layer
+        whose output does not grow in proportion to its input, such as ReLU6 or Sigmoid.
 
     Notes
     -----
@@ -67,8 +69,11 @@ def synflow(
     """
     check_ratio(ratio, scope)
     positive, ones = magnitudes(net), _ones(net, x, shape)
-    if rounds < 1:
-        raise ValueError(f"rounds is {rounds}, but at least one is needed; the source takes 100.")
+    if not whole(rounds, 1):
+        raise ValueError(
+            f"rounds is {rounds}: need a whole number, at least one; the source takes 100."
+        )
+    need_homogeneous(positive, ones)
     weights = prunable(positive)
     kept = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
     for k in range(1, rounds + 1):
@@ -101,6 +106,53 @@ def magnitudes(net: nn.Module) -> nn.Module:
     return positive
 
 
+@torch.no_grad()
+def need_homogeneous(positive: nn.Module, ones: Tensor) -> None:
+    """Raise a ``ValueError`` that names a layer f, biases aside, without ``f(s z) = s f(z)``.
+
+    Flow is a sum over paths, and conserved, only without such layers. ReLU6 passes no gradient at
+    the size that the flow of a deep network has, so that whole layers would go.
+    """
+    plain, seen = copied(positive), {}
+    for module in plain.modules():
+        if isinstance(getattr(module, "bias", None), nn.Parameter):
+            module.bias.zero_()
+    handles = [m.register_forward_pre_hook(_noting(seen)) for m in plain.modules()]
+    plain(ones)
+    for handle in handles:
+        handle.remove()
+    bad = [path for path, m in plain.named_modules() if m in seen and _bends(m, seen[m])]
+    for path in bad:
+        if not any(other.startswith(f"{path}." if path else "") for other in bad if other != path):
+            kind = type(plain.get_submodule(path)).__name__
+            raise ValueError(
+                f"synflow needs layers whose outputs grow in proportion to their inputs, but "
+                f"{path!r} ({kind}) is none: take ReLU or LeakyReLU in its place, or prune by snip."
+            )
+
+
+def _noting(seen: dict) -> Callable:
+    """A hook that copies what a module is given, if that is tensors alone."""
+
+    def note(module: nn.Module, args: tuple) -> None:
+        if args and all(isinstance(z, Tensor) and z.is_floating_point() for z in args):
+            seen[module] = [z.clone() for z in args]
+
+    return note
+
+
+def _bends(module: nn.Module, args: list[Tensor]) -> bool:
+    """Whether the output is not in proportion to the input, far up and far down."""
+    out = module(*[z.clone() for z in args])
+    if not isinstance(out, Tensor) or not out.isfinite().all():
+        return False
+    for scale in (2.0**20, 2.0**-20):  # powers of 2, so that nothing is rounded
+        other = module(*[scale * z for z in args])
+        if not torch.allclose(other, scale * out, rtol=1e-9, atol=0.0):
+            return True
+    return False
+
+
 @torch.enable_grad()
 def flow(positive: nn.Module, ones: Tensor) -> dict[str, Tensor]:
     """Synaptic flow ``w dR/dw`` through each weight of a network of absolute values.
@@ -121,10 +173,10 @@ def flow(positive: nn.Module, ones: Tensor) -> dict[str, Tensor]:
 
 def _ones(net: nn.Module, x: Tensor | None, shape: Sequence[int] | None) -> Tensor:
     """One input of ones ``(1, ...)`` in float64 on the network's device."""
-    if x is None and shape is None:
+    if shape is None and not isinstance(x, Tensor):
         raise ValueError(
             "synflow needs no data, but the shape of one input: synflow(net, ratio, x) with any "
-            "batch, or shape=(3, 32, 32)."
+            f"batch, or shape=(3, 32, 32); got x={x!r}."
         )
     shape = tuple(x.shape[1:]) if shape is None else tuple(shape)
     return torch.ones(1, *shape, dtype=torch.float64, device=next(net.parameters()).device)
