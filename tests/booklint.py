@@ -23,9 +23,11 @@ VISIBLE_LINES, MEDIAN_LINES, WIDTH = 20, 6, 78
 PNG_BYTES, HTML_BYTES, NOTEBOOK_BYTES = 300_000, 900_000, 3_000_000
 ALT_LETTERS = 20
 EXERCISES = range(3, 6)
+QUICK_CHECKS = range(2, 5)
 LAST_PARTS = ["Summary", "Exercises", "References"]
 OPENING = ["Question", "You will be able to", "Prerequisites", "Runs in", "Follows"]
 CHAPTERS_ONLY = {"lint_slider", "lint_opening", "lint_parts", "lint_exercises"}
+CHAPTERS_ONLY |= {"lint_quick_checks"}
 # Assignments: the whole text of a question is one cell, and checks are as long as they must be.
 NOT_FOR_ASSIGNMENTS = CHAPTERS_ONLY | {"lint_median", "lint_references"}
 
@@ -328,6 +330,26 @@ def lint_exercises(nb: NotebookNode) -> list[str]:
     if not executed_solutions(nb):
         wrong.append(
             "no solution runs code: put code cells between solution-start and solution-end"
+        )
+    return wrong
+
+
+def lint_quick_checks(nb: NotebookNode) -> list[str]:
+    """Two to four quick checks, whose answers open without a kernel: on the page and on Colab."""
+    block = r"^:::\{admonition\} Quick check\n:class: hint\n(.*?)^:::$"
+    answer = re.compile(
+        r".\n\n<details><summary>Answer</summary>\n\n.+\n\n</details>\n\Z", re.DOTALL
+    )
+    found = re.findall(block, prose(nb), re.MULTILINE | re.DOTALL)
+    wrong = [
+        f"the quick check '{text.strip()[:40]}' needs its answer inside <details>, with empty lines"
+        for text in found
+        if not answer.search(text)
+    ]
+    if len(found) not in QUICK_CHECKS:
+        wrong.append(
+            f"{len(found)} quick checks (':::{{admonition}} Quick check', ':class: hint'); "
+            f"a chapter has {QUICK_CHECKS[0]} to {QUICK_CHECKS[-1]}"
         )
     return wrong
 

@@ -154,6 +154,8 @@ CASES = [
     ("lint_exercises", replace(":class: dropdown", "")),
     ("lint_exercises", replace("{solution-start} ex-template-1", "{solution-start} ex-template-2")),
     ("lint_exercises", drop_solution_code),
+    ("lint_quick_checks", replace("Quick check", "Question")),
+    ("lint_quick_checks", replace("<details><summary>Answer</summary>\n\n", "Answer: ")),
     ("lint_references", replace(":filter: docname in docnames", "")),
     ("lint_references", replace("{cite:t}", "")),
 ]
@@ -209,6 +211,7 @@ def test_reference_pages_may_lack_what_chapters_need() -> None:
     replace(":::{admonition} In this chapter", ":::{note}")(bare)
     replace("## Summary", "## Ends")(bare)
     replace(":::{exercise}", ":::{note}")(bare)
+    replace("Quick check", "Question")(bare)
     complaining = {name for name, lint in booklint.all_lints().items() if lint(bare)}
     assert complaining == booklint.CHAPTERS_ONLY | {"lint_something_to_compare"}
 
