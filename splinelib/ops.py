@@ -166,8 +166,10 @@ def unwrapped(net: nn.Module) -> nn.Module:
             net = net.module
         elif isinstance(getattr(net, "_orig_mod", None), nn.Module):
             net = net._orig_mod
-        else:
+        elif isinstance(net, nn.Module):
             return net
+        else:
+            raise ValueError(f"net is {net!r}, but must be a network, a torch.nn.Module.")
 
 
 @contextmanager

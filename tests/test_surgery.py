@@ -408,6 +408,15 @@ BAD = {
 }
 
 
+BAD |= {
+    "a dict for a mask": (
+        lambda: (nets.mlp([2, 3, 1]), {"0": torch.ones(3)}),
+        "mask is a dict, but must be a splinelib.masks.Mask: masks.unit_mask",
+    ),
+    "a name for a network": (lambda: ("vgg16", Mask({})), "net is 'vgg16', but must be a network"),
+}
+
+
 def nan(layer):
     nn.init.constant_(layer.weight, math.nan)
     return layer

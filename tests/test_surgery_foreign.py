@@ -117,6 +117,57 @@ def test_a_channel_that_is_not_zero_behind_its_activation_is_found_out():
         surgery.cut(net, rows(net, {"7": [2]}))
 
 
+class Outputs(nn.Module):
+    """A network that is not read here, whose result is no single tensor."""
+
+    def __init__(self, make):
+        super().__init__()
+        self.body, self.make = shaken(relu6()), make
+
+    def forward(self, x):
+        h = self.body[:3](x)
+        return self.make(h.mean((2, 3)), self.body[3:](h))
+
+
+TREES = {
+    "tuple": lambda a, b: (b, b.argmax(1)),
+    "dict": lambda a, b: {"out": b, "all": [b, (2 * b,)]},
+}
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_trees_of_tensors_are_compared(tree):
+    net, x = Outputs(TREES[tree]).eval(), torch.rand(2, 3, 16, 16, dtype=torch.float64)
+    gone = {"body.0": [1], "body.1": [1]}
+    small = surgery.cut(net, rows(net, gone), example=x).net
+    assert small.body[0].weight.shape[0] == 7
+    torch.testing.assert_close(small(x), net_of(net, gone)(x))
+    with pytest.raises(ValueError, match="other outputs than the masked one"):
+        surgery.cut(net, rows(net, {"body.7": [2]}), example=x)
+
+
+def net_of(net, gone):
+    return rows(net, gone).apply(net)
+
+
+class Named(dict):
+    """A mapping of its own kind."""
+
+
+def test_what_is_no_tree_of_tensors_is_told():
+    net = Outputs(lambda a, b: Named(out=b)).eval()
+    with pytest.raises(ValueError, match=r"puts out a Named, which cannot be compared"):
+        surgery.cut(net, rows(net, {"body.0": [1], "body.1": [1]}))
+
+
+def test_a_hook_is_refused_and_not_handed_on():
+    net = relu6()[:2].append(nn.ReLU()).append(nn.Conv2d(8, 2, 1))  # read here, but for the hook
+    net[3].register_forward_hook(lambda m, x, y: y + 1)
+    with pytest.raises(ValueError, match=r"'3' \(Conv2d\) has a forward hook") as told:
+        surgery.cut(net, rows(net, {"0": [1], "1": [1]}))
+    assert "torch-pruning" not in str(told.value)
+
+
 def test_layers_of_which_nothing_would_be_left():
     net = shaken(relu6())
     mask = rows(net, {"0": range(8), "1": range(8), "3": [2]})

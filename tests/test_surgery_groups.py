@@ -103,6 +103,67 @@ def test_grouped_convolutions_are_left_alone():
     assert list(groups(net, "joint")) == ["features.4", "classifier.0", "classifier.2"][1:]
 
 
+BEHIND_FIXED_NUMBERS = {  # what stands in front of the layers "a" and "b"
+    "a view": lambda m, x: F.max_pool2d(m.conv(x).relu(), 2).view(-1, 400),
+    "a reshape": lambda m, x: F.max_pool2d(m.conv(x).relu(), 2).reshape(-1, 16 * 5 * 5),
+    "rows to maps to rows": lambda m, x: m.fc(x.flatten(1)).view(-1, 16, 25).flatten(1),
+}
+
+
+@pytest.mark.parametrize("case", BEHIND_FIXED_NUMBERS)
+def test_a_layer_behind_a_reshape_by_fixed_numbers_has_channels_of_its_own(case):
+    net = Written(
+        lambda m, x: m.c(m.b(m.na(m.a(BEHIND_FIXED_NUMBERS[case](m, x))).relu()).relu()),
+        conv=nn.Conv2d(1, 16, 3), fc=nn.Linear(144, 400), a=nn.Linear(400, 12),
+        na=nn.BatchNorm1d(12), b=nn.Linear(12, 8), c=nn.Linear(8, 3),
+    )  # fmt: skip
+    net = shaken(net)
+    found = groups(net)
+    assert list(found) == ["a", "b"] == [n for n, u in units(net).items() if not u.closed][-2:]
+    mask = group_mask(net, found, {"a": torch.arange(12) % 3 > 0, "b": torch.arange(8) < 5})
+    small, plan = cut(net, mask, backend="splinelib")
+    x = normal(2, 1, 12, 12)
+    assert torch.allclose(small(x), mask.apply(net)(x), rtol=0, atol=1e-12)
+    assert (small.a.weight.shape, small.b.weight.shape) == ((8, 400), (5, 8))
+    assert "conv" not in plan.kept or len(plan.kept["conv"]) == 16
+
+
+def test_maps_that_an_unflatten_makes_are_read_whole():
+    net = nn.Sequential(
+        nn.Linear(6, 32), nn.ReLU(), nn.Unflatten(1, (8, 2, 2)), nn.Conv2d(8, 6, 1), nn.ReLU(),
+        nn.Conv2d(6, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2),
+    )  # fmt: skip
+    net = shaken(net)
+    assert list(groups(net)) == ["3", "5"]
+    mask = masked_by(net, "inner", 0.5)
+    small, x = cut(net, mask, backend="splinelib").net, normal(3, 6)
+    assert torch.allclose(small(x), mask.apply(net)(x), rtol=0, atol=1e-12)
+    assert small[3].weight.shape == (3, 8, 1, 1)
+
+
+def test_a_linear_along_the_pixels_stays_whole():
+    net = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.Flatten(2), nn.Linear(4, 4), nn.BatchNorm1d(4), nn.ReLU(),
+        nn.Flatten(1), nn.Linear(16, 3), nn.ReLU(), nn.Linear(3, 2),
+    )  # fmt: skip
+    net = shaken(net)  # the BatchNorm looks at the channels of the convolution
+    assert "2" not in groups(net)
+    mask = Mask({f"2.{n}": torch.arange(4).reshape(4, *[1] * (p.ndim - 1)).expand(p.shape) > 1
+                 for n, p in net[2].named_parameters()})  # fmt: skip
+    small, x = cut(net, mask, backend="splinelib").net, normal(3, 1, 4, 4)
+    assert torch.allclose(small(x), mask.apply(net)(x), rtol=0, atol=1e-12)
+
+
+def test_a_conv1d_is_named():
+    net = nn.Sequential(
+        nn.Conv1d(2, 10, 3), nn.ReLU(), nn.Flatten(), nn.Linear(240, 16), nn.ReLU(),
+        nn.Linear(16, 2),
+    )  # fmt: skip
+    for residual in ("inner", "joint"):
+        with pytest.raises(ValueError, match=r"'0' is a Conv1d, .* make it a Conv2d"):
+            groups(net, residual)
+
+
 def branching(m, x):
     h = m.conv(x)
     return m.fc((m.a(F.relu(m.na(h))) + m.b(F.relu(m.nb(h)))).flatten(1))

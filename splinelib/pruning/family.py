@@ -94,8 +94,9 @@ def targets(
     if not found:
         raise ValueError(
             f"{type(net).__name__} has no channels that can be removed with residual={residual!r}: "
-            "what a layer writes must be read by Linear or Conv2d layers alone; "
-            "splinelib.units.units(net) says, layer by layer, what stands in the way."
+            "what a layer writes must be read by Linear or Conv2d layers alone, and go through no "
+            "reshape with its numbers written out (write x.flatten(1)); splinelib.units.units(net) "
+            "says, layer by layer, what else stands in the way."
         )
     if layers is not None:
         found = _named(found, layers, residual)

@@ -6,13 +6,14 @@ from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten
 
 from splinelib.masks import Mask
 from splinelib.masks.mask import shapes
 from splinelib.ops import eval_mode, unwrapped
 from splinelib.surgery.foreign import example_of, foreign_plan
 from splinelib.surgery.plan import Plan
-from splinelib.surgery.planning import plan
+from splinelib.surgery.planning import check_mask, plan, refuse_hooks
 from splinelib.surgery.shrink import shrink
 from splinelib.units.walk import refuse_bare
 from splinelib.units.weights import current
@@ -85,7 +86,7 @@ def cut(
         raise ValueError(f"backend is {backend!r}, but must be one of {get_args(Backend)}.")
     net = unwrapped(net)
     refuse_bare(net)
-    mask.check(net)
+    check_mask(net, mask)
     if backend == "splinelib":
         return _ours(net, mask)
     if backend == "torch-pruning":
@@ -173,6 +174,7 @@ def _theirs(net: nn.Module, mask: Mask, example: Tensor | None) -> Cut:
 
 def _whichever(net: nn.Module, mask: Mask, example: Tensor | None) -> Cut:
     """Cut a network by the backend that suits it."""
+    refuse_hooks(net)
     try:
         own = plan(net, mask)
     except ValueError as reason:
@@ -213,10 +215,25 @@ def _check_outputs(masked: nn.Module, small: nn.Module, example: Tensor | None) 
                 f"torch-pruning leaves a network that does not run ({error}); this one cannot be "
                 "cut with this mask."
             ) from error
-    size = float(a.abs().max()) * 1e3 * torch.finfo(a.dtype).eps
-    if a.shape != b.shape or not torch.allclose(a, b, rtol=0, atol=size, equal_nan=True):
+    (before, shape), (after, other) = tree_flatten(a), tree_flatten(b)
+    strange = [value for value in before if not isinstance(value, Tensor)]
+    if strange:
+        raise ValueError(
+            f"{type(masked).__name__} puts out a {type(strange[0]).__name__}, which cannot be "
+            "compared before and after the cut; let it return a tensor, or tuples, lists and dicts "
+            "of tensors."
+        )
+    if shape != other or not all(map(_alike, before, after)):
         raise ValueError(
             "torch-pruning leaves a network with other outputs than the masked one, because a "
             "removed channel is not 0 all the way (an activation with f(0) other than 0, for "
             "example); keep such channels."
         )
+
+
+def _alike(a: Tensor, b: Tensor) -> bool:
+    """Whether two results are the same up to rounding."""
+    if a.shape != b.shape or not a.is_floating_point() or not a.numel():
+        return torch.equal(a, b)
+    size = float(a.abs().max()) * 1e3 * torch.finfo(a.dtype).eps
+    return torch.allclose(a, b, rtol=0, atol=size, equal_nan=True)

@@ -10,7 +10,17 @@ from torch import nn
 
 from splinelib.ops import SUMS, Op
 from splinelib.selection import ChannelSelection
-from splinelib.units.order import IMAGES, LAYERS, NORMS, fills, inputs, is_a, narrows, settled
+from splinelib.units.order import (
+    IMAGES,
+    LAYERS,
+    NORMS,
+    fills,
+    inputs,
+    is_a,
+    makes_rows,
+    narrows,
+    settled,
+)
 from splinelib.units.walk import PASSING, Walk, evaluating, refuse_bare
 
 MAKING = ("layer", "depthwise", "norm", "select")  # operations that are cut
@@ -54,6 +64,7 @@ class Flow:
         refuse_bare(net)
         self.walk = Walk(evaluating(net))
         self.ops = self.walk.ops
+        self._refuse_conv1d()
         self.values: dict[str, Value | None] = {}
         self.roles: dict[str, str] = {}
         self.per: dict[str, int] = {}  # entries that a channel fills for a reader; 0: not known
@@ -69,6 +80,15 @@ class Flow:
             if op.spied:
                 self._pin(self.values[op.name])
         self._pin(self.values[self.ops[-1].name])
+
+    def _refuse_conv1d(self) -> None:
+        """Raise for a Conv1d, which is read as a piecewise affine map, and not cut."""
+        for op in self.ops:
+            if is_a(op, (nn.Conv1d,)):
+                raise ValueError(
+                    f"'{op.label}' is a Conv1d, whose channels are not followed; Linear and Conv2d "
+                    "are: make it a Conv2d, with a kernel (1, k) on inputs (B, C, 1, L)."
+                )
 
     def sources(self, op: Op) -> list[Value | None]:
         """The values that an operation takes."""
@@ -130,9 +150,13 @@ class Flow:
         if not op.apply.weight.numel():
             raise ValueError(f"'{op.label}' has no weight at all; take layers without units out.")
         self.per[op.name] = self._read(op, sources[0])
-        if sources[0] is not None and not self.per[op.name]:
-            return None
-        return self._new(len(op.apply.weight), isinstance(op.apply, IMAGES))
+        image, value = isinstance(op.apply, IMAGES), sources[0]
+        if value is not None and not self.per[op.name]:  # its own channels are still its own
+            self._pin(value)
+            read = (value.image, value.through, inputs(op.apply), len(value.ids) * value.per)
+            if not image and not makes_rows(*read):
+                return None
+        return self._new(len(op.apply.weight), image)
 
     def _depthwise(self, op: Op, sources: list[Value | None]) -> Value | None:
         fits = self._read(op, sources[0]) == 1

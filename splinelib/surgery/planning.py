@@ -66,12 +66,23 @@ def plan(net: nn.Module, mask: Mask) -> Plan:
     ([0, 2], [0, 2])
     """
     net = unwrapped(net)
-    mask.check(net)
-    _refuse_hooks(net)
+    check_mask(net, mask)
+    refuse_hooks(net)
     return _Planning(Flow(net), Kept(net, mask)).plan()
 
 
-def _refuse_hooks(net: nn.Module) -> None:
+def check_mask(net: nn.Module, mask: Mask) -> None:
+    """Raise unless a mask is one, and of this network."""
+    if not isinstance(mask, Mask):
+        raise ValueError(
+            f"mask is a {type(mask).__name__}, but must be a splinelib.masks.Mask: "
+            "masks.unit_mask(net, {layer: keep}) makes one of units, masks.Mask({parameter: kept}) "
+            "of weights."
+        )
+    mask.check(net)
+
+
+def refuse_hooks(net: nn.Module) -> None:
     """Raise if something may change results on the way; torch's own masks are read elsewhere."""
     for path, module in net.named_modules():
         before = module._forward_pre_hooks.values()
@@ -79,7 +90,9 @@ def _refuse_hooks(net: nn.Module) -> None:
         if own or module._forward_hooks:
             raise ValueError(
                 f"'{path}' ({type(module).__name__}) has a forward hook, which may change what it "
-                "puts out and is no part of the trace: remove it before the cut."
+                "puts out and is no part of the trace: remove it before the cut; of the old "
+                "weight_norm and spectral_norm, make it permanent by remove_weight_norm(layer) and "
+                "remove_spectral_norm(layer)."
             )
 
 

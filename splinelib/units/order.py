@@ -81,6 +81,13 @@ def settled(image: bool, through: Sequence[Op], width: int) -> bool:
     return laid is not None and torch.equal(laid, _numbered(width))
 
 
+def makes_rows(image: bool, through: Sequence[Op], features: int, width: int) -> bool:
+    """Whether what has been made of the channels has two axes, as a Linear is taken to read it."""
+    pixels = (max(1, features // width), 1) if image else ()
+    laid = _shaped([op for op in through if is_a(op, SHAPING)], _numbered(width, *pixels))
+    return laid is not None and laid.ndim == 2
+
+
 def _mixes(through: Sequence[Op], image: bool) -> bool:
     """Whether something that works on feature maps comes where there are none."""
     for op in through:

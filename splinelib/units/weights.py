@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
 
 from splinelib.ops import unwrapped
 from splinelib.units.walk import Units, find
@@ -96,8 +97,14 @@ def norm_map(norm: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def need_numbers(net: nn.Module) -> None:
-    """Raise a ``ValueError`` if a weight is on the meta device, which keeps shapes alone."""
+    """Raise a ``ValueError`` if a weight is on the meta device, or lazy: it has no numbers."""
+    net = unwrapped(net)
     for name, value in (*net.named_parameters(), *net.named_buffers()):
+        if is_lazy(value):
+            raise ValueError(
+                f"'{name}' has no shape yet (a lazy layer): run one batch through the network "
+                "first, net(x)."
+            )
         if value.is_meta:
             raise ValueError(
                 f"'{name}' is on the meta device, where tensors have a shape and no numbers: make "
