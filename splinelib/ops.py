@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.func import functional_call
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from splinelib.selection import ChannelSelection
 
@@ -41,6 +42,17 @@ KNOWN = (
     "Linear, Conv2d, BatchNorm (eval), ReLU, LeakyReLU, abs, MaxPool2d, AvgPool2d, Flatten, "
     "Dropout (eval), sums and concatenations"
 )
+LOGITS = "If it is the last step, take it off, as pruning and cells are those of the logits."
+INSTEAD = {  # of what is not supported, by the lower-case name of its module or function
+    "softmax": LOGITS,
+    "logsoftmax": LOGITS,
+    "sigmoid": LOGITS,
+    "relu6": "It bends twice: put ReLU in its place, and train on.",
+    "prelu": "Its slopes are trained: put LeakyReLU with one of them in its place.",
+    "syncbatchnorm": "BatchNorm2d(num_features) takes its state_dict as it is: put that in its "
+    "place.",
+}
+SMOOTH = "For smooth activations see splinelib.soft."
 
 
 @dataclass(frozen=True)
@@ -244,17 +256,28 @@ def _module_op(label: str, module: nn.Module, name: str, inputs: tuple[str, ...]
         return _sign_op(name, inputs, getattr(module, "negative_slope", 0.0), label)
     if isinstance(module, nn.MaxPool2d):
         return _max_op(name, inputs, module, label)
+    if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
+        raise ValueError(
+            f"'{label}' ({type(module).__name__}) has no shape yet: run one batch through the "
+            "network first, net(x)."
+        )
     if not isinstance(module, AFFINE_MODULES):
         raise ValueError(
             f"'{label}' is a {type(module).__name__}, which is not supported; operations "
-            f"understood: {KNOWN}. For smooth activations see splinelib.soft."
+            f"understood: {KNOWN}. {_instead(type(module).__name__)}"
         )
     norm = isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d))
     random = isinstance(module, (nn.Dropout, nn.Dropout2d)) and module.p > 0
-    if (module.training and (random or norm)) or (norm and module.running_mean is None):
+    if norm and module.running_mean is None:
         raise ValueError(
-            f"'{label}' ({type(module).__name__}) is in training mode (or keeps no running "
-            "statistics), where it is no fixed affine map; call net.eval() first."
+            f"'{label}' ({type(module).__name__}) keeps no running statistics, so it goes by the "
+            "batch in either mode, and is no fixed affine map; make it with "
+            "track_running_stats=True, and train on."
+        )
+    if module.training and (random or norm):
+        raise ValueError(
+            f"'{label}' ({type(module).__name__}) is in training mode, where it is no fixed affine "
+            "map; call net.eval() first."
         )
     positive = {k: -v.abs() if k == "running_mean" else v.abs() for k, v in _numbers(module)}
     return Op(
@@ -313,8 +336,13 @@ def _function_op(node: fx.Node, target: Callable, label: str, inputs: tuple[str,
         return Op(node.name, "affine", inputs, apply, lambda *t: apply(*t).abs())
     raise ValueError(
         f"{_caller(node)} calls {label}, which is not supported; operations understood: {KNOWN}. "
-        "For smooth activations see splinelib.soft."
+        f"{_instead(label)}"
     )
+
+
+def _instead(name: str) -> str:
+    """What helps with a module or function that is not supported."""
+    return INSTEAD.get(name.replace("_", "").lower(), SMOOTH)
 
 
 def _caller(node: fx.Node) -> str:

@@ -6,6 +6,7 @@ import learning
 import pytest
 import torch
 from planted import inputs, network, settled
+from torch import nn
 
 from splinelib import nets, pruning
 from splinelib.folding import fold_constants
@@ -103,7 +104,7 @@ READING = {  # running statistics count
     "thinet": lambda net, x, y: pruning.thinet(net, 0.5, x),
     "thinet_ticket": lambda net, x, y: pruning.thinet_ticket(net, 0.5, x=x).mask,
     "legr": lambda net, x, y: pruning.legr(net, 0.5, x, y, steps=1, **TINY),
-    "gal": lambda net, x, y: pruning.gal(net, 0.5, learning.source(), epochs=1).mask,
+    "gal": lambda net, x, y: pruning.gal(net, 0.5, learning.source(), epochs=1, every=3).mask,
     "fold_constants": lambda net, x, y: fold_constants(net),
     "merge_all": lambda net, x, y: merge_all(net),
 }
@@ -187,6 +188,26 @@ def test_a_network_without_numbers_is_refused(name):
         call(net, x, y)
     with pytest.raises(ValueError, match=r"'0\.weight' is on the meta device"):
         cut(net, pruning.l1(network("convnet"), 0.5))
+
+
+@pytest.mark.parametrize("method", [pruning.spline, pruning.l1, pruning.slimming])
+def test_selections_where_there_is_no_place_for_them(method):
+    net = nets.resnet(18, 5, small=True)  # BatchNorms in front of the sums
+    with pytest.raises(ValueError, match=r"'select'.*ResNet has none.*PreResNets.*'joint'"):
+        method(settled(net.eval()), 0.5, residual="select")
+
+
+def test_a_layer_behind_fixed_numbers_is_told():
+    net = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Unflatten(1, (2, 4)), nn.Flatten(),
+                        nn.Linear(8, 2))  # fmt: skip
+    with pytest.raises(ValueError, match=r"written out \(write x\.flatten\(1\)\)"):
+        pruning.l1(net, 0.5)
+
+
+@pytest.mark.parametrize("method", {**READING, **EITHER})
+def test_a_name_is_no_network(method):
+    with pytest.raises(ValueError, match="net is 'vgg16', but must be a network"):
+        {**READING, **EITHER}[method]("vgg16", *inputs("convnet"))
 
 
 @pytest.mark.parametrize("name", ["convnet", "mlp"])

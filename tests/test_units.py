@@ -10,7 +10,7 @@ from networks import Written, linears, normal, shaken, state, unchanged
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm
 
-from splinelib import nets
+from splinelib import nets, pruning
 from splinelib.folding import fold_constants, working_copy
 from splinelib.merging import merge_all
 from splinelib.units import Reader, find, norm_map, rows, units
@@ -393,6 +393,45 @@ def test_norm_map_is_the_batchnorm():
     scale, shift = norm_map(net[0])
     x = normal(4, 3)
     assert torch.allclose(scale * x + shift, net(x), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "last, hint",
+    [
+        (nn.Softmax(1), "is a Softmax.* take it off"),
+        (nn.LogSoftmax(1), "is a LogSoftmax.* take it off"),
+        (nn.Sigmoid(), "is a Sigmoid.* take it off"),
+        (nn.ReLU6(), "is a ReLU6.* put ReLU in its place"),
+        (nn.PReLU(), "is a PReLU.* put LeakyReLU"),
+        (nn.SyncBatchNorm(3), r"is a SyncBatchNorm.* BatchNorm2d\(num_features\) takes its state"),
+        (nn.GELU(), "is a GELU.* see splinelib.soft"),
+        (nn.LazyLinear(2), r"'1' \(LazyLinear\) has no shape yet: run one batch"),
+        (nn.BatchNorm1d(3, track_running_stats=False), "track_running_stats=True, and train on"),
+        (Written(lambda m, x: F.log_softmax(x, 1)), "calls log_softmax.* take it off"),
+    ],
+    ids=str,
+)
+def test_what_is_not_read_is_told_with_what_helps(last, hint):
+    with pytest.raises(ValueError, match=hint) as told:
+        units(nn.Sequential(nn.Linear(2, 3), last).eval())
+    assert ("splinelib.soft" in str(told.value)) == ("soft" in hint.partition("splinelib.")[2])
+    assert "net.eval()" not in str(told.value)
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules:UserWarning")
+def test_state_of_a_synchronised_batchnorm_fits_a_plain_one():
+    norm = shaken(nn.Sequential(nn.SyncBatchNorm(3)))[0]
+    plain = nn.BatchNorm2d(3).double()
+    plain.load_state_dict(norm.state_dict())
+    x = normal(2, 3, 4, 4)
+    assert torch.equal(plain.eval()(x), norm.eval()(x))
+
+
+def test_lazy_layers_are_asked_to_be_run_first():
+    for call in (units, pruning.spline, pruning.magnitude):
+        net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.LazyLinear(4))
+        with pytest.raises(ValueError, match="'2.* has no shape yet"):
+            call(net, *[0.5] * (call is not units))
 
 
 def test_bad_input():

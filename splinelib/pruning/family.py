@@ -87,7 +87,8 @@ def targets(
 ) -> dict[str, Group]:
     """Find the groups of channels that a method may remove, all or those named by ``layers``.
 
-    Raises a ``ValueError`` if there is none, a name is not one of them, or weights have no numbers.
+    Raises a ``ValueError`` if there is none, "select" has nothing to select for, a name is not one
+    of them, or weights have no numbers.
     """
     need_numbers(net)
     found = groups(net, residual)
@@ -97,6 +98,13 @@ def targets(
             "what a layer writes must be read by Linear or Conv2d layers alone, and go through no "
             "reshape with its numbers written out (write x.flatten(1)); splinelib.units.units(net) "
             "says, layer by layer, what else stands in the way."
+        )
+    if residual == "select" and not any(group.gate for group in found.values()):
+        raise ValueError(
+            f"residual='select' selects for BatchNorms that read a residual stream, and "
+            f"{type(net).__name__} has none: that is for pre-activation networks (PreResNets). Use "
+            "'joint' for streams with the BatchNorm in front of the sum (the ResNets of "
+            "torchvision), or 'inner'."
         )
     if layers is not None:
         found = _named(found, layers, residual)
@@ -144,8 +152,9 @@ def prunable(net: nn.Module) -> dict[str, nn.Parameter]:
         if isinstance(module, (nn.Linear, nn.Conv2d)):
             if id(module.weight) not in names:
                 raise ValueError(
-                    f"the weight of {path!r} is computed from others (torch.nn.utils.prune, a "
-                    "parametrization); make it permanent first, for example by prune.remove."
+                    f"the weight of {path!r} is computed from others; make it permanent first: of "
+                    "torch.nn.utils.prune by prune.remove(layer, 'weight'), of a parametrization "
+                    "by parametrize.remove_parametrizations(layer, 'weight')."
                 )
             found[names[id(module.weight)]] = module.weight
     if not found:
@@ -158,6 +167,7 @@ def scoring_copy(net: nn.Module) -> nn.Module:
 
     Dropout would make scores random, so every other layer is in evaluation mode.
     """
+    need_numbers(net)
     return by_the_batch(copied(net)).requires_grad_(True)
 
 

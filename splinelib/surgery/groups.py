@@ -190,8 +190,9 @@ def _parts(net: nn.Module, path: str, fitting: Mapping[str, torch.Size], whole: 
         if name not in fitting and value is not None:
             raise ValueError(
                 f"the channels of '{path}' cannot be masked: {name!r} is no parameter of its own, "
-                "but computed from others (a parametrization) or shared with a layer before; make "
-                "it one first."
+                "but computed from others or shared with a layer before; make it one first (of a "
+                "parametrization: torch.nn.utils.parametrize.remove_parametrizations(layer, "
+                f"{name.rpartition('.')[2]!r}))."
             )
     if names[f"{path}.weight"] is None and not whole:
         raise ValueError(
