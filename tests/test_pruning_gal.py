@@ -3,13 +3,14 @@
 import planted
 import pytest
 import torch
-from learning import network, source
+from learning import images, network, source
 from torch import nn
 from training import Interrupted, InterruptedRunError, gap
 
+from splinelib.data import Batches
 from splinelib.pruning.adversary import Game
 from splinelib.pruning.fista import FISTA
-from splinelib.pruning.gal import _clear, gal
+from splinelib.pruning.gal import _clear, contest, gal
 from splinelib.pruning.memory import Memory
 from splinelib.pruning.soft_masks import fold, masked, ones
 from splinelib.surgery import cut, groups
@@ -155,7 +156,7 @@ def test_the_masks_stand_where_batchnorm_does_not_undo_them():
 
 
 def test_the_discriminator_alone_moves_the_student():
-    net, still = network("mlp"), {"sparsity": 0.0, "match": 0.0, "weight_decay": 0.0}
+    net, still = network("mlp"), {"sparsity": 0.0, "match": 0.0, "weight_decay": 0.0, "every": 3}
     assert gap(gal(net, 0.5, source("mlp"), epochs=1, **still).net, net) > 1e-5
 
 
@@ -163,12 +164,31 @@ def test_gal_draws_dropout_from_its_seed():
     net = network("mlp")
     net = nn.Sequential(*net[:3], nn.Dropout(0.5), *net[3:]).eval()
     state, given = torch.random.get_rng_state(), source("mlp")
-    one = gal(net, 0.5, given, epochs=1).net
+    one = gal(net, 0.5, given, epochs=1, every=3).net
     assert torch.equal(state, torch.random.get_rng_state())
     torch.manual_seed(5)
-    two = gal(net, 0.5, given, epochs=1).net
+    two = gal(net, 0.5, given, epochs=1, every=3).net
     assert gap(one, two) == 0
-    assert gap(one, gal(net, 0.5, given, epochs=1, seed=1).net) > 0
+    assert gap(one, gal(net, 0.5, given, epochs=1, every=3, seed=1).net) > 0
+
+
+def test_dropout_draws_anew_in_each_step(monkeypatch):
+    """Each step by its own seed: numbers drawn in it are none of another step, nor of a rerun."""
+    drawn = []
+    kept = Game.ready
+    monkeypatch.setattr(Game, "ready", lambda *a: (drawn.append(torch.rand(1).item()), kept(*a))[1])
+    gal(network("mlp"), 0.5, source("mlp"), epochs=2)
+    first, drawn[:] = list(drawn), []
+    gal(network("mlp"), 0.5, source("mlp"), epochs=2)
+    assert drawn == first
+    assert len(set(first)) == 6
+
+
+def test_the_penalty_is_four_tenths_of_the_ratio():
+    net, given = network("mlp"), source("mlp")
+    one, two, other = (gal(net, 0.5, given, epochs=2, sparsity=s).net for s in (None, 0.2, 0.02))
+    assert gap(one, two) == 0
+    assert gap(one, other) > 1e-4
 
 
 def test_gal_keeps_near_its_teacher():
@@ -185,7 +205,7 @@ def game(form="convnet", **settings):
     net = network(form)
     found = groups(net)
     rates = {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.0}
-    return net, found, Game(net, found, 3, **{"match": 1.0, "sparsity": 0.1, "seed": 0} | settings,
+    return net, found, Game(net, found, 3, **{"sparsity": 0.1, "seed": 0} | settings,
                             **rates)  # fmt: skip
 
 
@@ -201,7 +221,7 @@ def test_the_discriminator_learns_to_tell_student_from_teacher():
     rates.step = lambda: None
     with masked(play.student, found, play.masks):
         for _ in range(60):
-            play.step(x, 0.1)
+            contest(play, x, 1.0, 0.1)
         told = play.judge(play.teacher(x)).mean() - play.judge(play.student(x)).mean()
     assert told > 0.5
     assert all(not torch.equal(start[n], value) for n, value in play.judge.state_dict().items())
@@ -209,7 +229,7 @@ def test_the_discriminator_learns_to_tell_student_from_teacher():
 
 def test_losses_of_both_players_by_hand():
     """The discriminator's has three terms; the student's comes after its step."""
-    _, found, play = game("mlp", match=0.7)
+    _, found, play = game("mlp")
     x = planted.inputs("mlp")[0].reshape(8, 1, 1, 6)
     play.masks["1"].data.fill_(0.5)
     play.optimizers[1].step = lambda: None
@@ -219,7 +239,7 @@ def test_losses_of_both_players_by_hand():
         loss = says(real) - play.judge(real).mean() + 2 * says(made) - play.judge(made).mean()
         wanted = torch.autograd.grad(loss, list(play.judge.parameters()))
         before = [p.detach().clone() for p in play.judge.parameters()]
-        play.step(x, 0.01)
+        contest(play, x, 0.7, 0.01)
         for old, new, gradient in zip(before, play.judge.parameters(), wanted, strict=True):
             assert torch.allclose(new, old - 0.01 * gradient, atol=1e-12)
         made = play.student(x)
@@ -238,16 +258,19 @@ def test_the_teacher_goes_by_its_statistics():
     seen = []
     play.judge.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
     with masked(play.student, found, play.masks):
-        play.step(x, 0.01)
+        contest(play, x, 1.0, 0.01)
     assert any(torch.equal(given, net.eval()(x)) for given in seen)
     assert all(torch.equal(state[n], value) for n, value in play.teacher.state_dict().items())
     assert play.student.training
 
 
 def test_the_student_does_without_what_goes_at_the_end():
-    """So the cut network is the student, however weak the penalty is."""
-    for ratio, sparsity in ((0.3, None), (0.8, None), (0.8, 0.0)):
-        ticket = gal(network(), ratio, source(), epochs=4, sparsity=sparsity, every=2)
+    """So the cut network is the student, however weak the penalty is, with one early update, too.
+
+    The seventh of 12 steps is in front of the last third, from which on all have gone.
+    """
+    for ratio, sparsity, every in ((0.3, None, 2), (0.8, None, 2), (0.8, 0.0, 2), (0.5, None, 7)):
+        ticket = gal(network(), ratio, source(), epochs=4, sparsity=sparsity, every=every)
         x = planted.inputs("convnet")[0]
         assert (cut(*ticket).net(x) - ticket.net(x)).abs().max() < 1e-10
         zero = [int((ticket.net[place].weight == 0).sum()) for place in (1, 5)]
@@ -282,3 +305,82 @@ def test_goes_on_after_an_interruption_with_the_same_bits(tmp_path, steps):
     assert gap(again.net, whole.net) == 0
     with pytest.raises(ValueError, match="ratio is 0.4, in the checkpoint 0.5"):
         gal(net, 0.4, source(), **settings, memory=Memory(tmp_path / "gal.pt"))
+
+
+@pytest.mark.parametrize("other", [
+    {"batch": 24}, {"seed": 1}, {"shuffle": False}, {"augment": "crop", "pad": 1},
+])  # fmt: skip
+def test_a_memory_of_other_batches_is_refused(tmp_path, other):
+    given = {"batch": 16, "dtype": torch.float64}
+    gal(
+        network(),
+        0.5,
+        Batches(images(), **given),
+        epochs=1,
+        every=2,
+        memory=Memory(tmp_path / "m", 0),
+    )
+    again = Batches(images(), **given | other)
+    with pytest.raises(ValueError, match=f"images.{next(iter(other))} is .*, in the checkpoint"):
+        gal(network(), 0.5, again, epochs=1, every=2, memory=Memory(tmp_path / "m", 0))
+
+
+def frozen():
+    return network().requires_grad_(False)
+
+
+@pytest.mark.parametrize(("net", "settings", "told"), [
+    (network, {"ratio": 0.95}, "ratio=0.95 removes 13 of 14 channels, but only 12"),
+    (network, {"epochs": 2.5}, "epochs is 2.5; give a number of whole epochs"),
+    (network, {"every": 2.5}, "every=2.5.* whole number"),
+    (network, {"epochs": 1, "every": 4}, "one update in the 3 steps"),
+    (network, {"momentum": -1}, r"momentum is -1; give a number in \[0, 1\)"),
+    (network, {"lr": float("nan")}, "lr is nan; give a number above 0"),
+    (network, {"mask_lr": 0}, "mask_lr is 0"),
+    (network, {"match": float("inf")}, "match is inf"),
+    (network, {"sparsity": -0.1}, "sparsity is -0.1"),
+    (frozen, {}, r"all weights of Sequential are frozen.*requires_grad_\(True\)"),
+    (lambda: network("mlp"), {}, r"does not take inputs of shape \(16, 2, 8, 8\)"),
+    (lambda: network().float(), {}, "the images come as torch.float64"),
+    (lambda: network().train(), {}, "in training mode.* call net.eval"),
+])  # fmt: skip
+def test_what_cannot_be_trained_is_told_before(monkeypatch, net, settings, told):
+    monkeypatch.setattr(Game, "ready", None)  # a step would raise a TypeError
+    with pytest.raises(ValueError, match=told):
+        gal(net(), source=source(), **{"ratio": 0.5, "epochs": 2} | settings)
+
+
+def test_a_network_with_more_logits_than_classes():
+    net = network("mlp")
+    net = nn.Sequential(*net[:-1], nn.Linear(8, 5).double()).eval()
+    assert gal(net, 0.5, source("mlp"), epochs=2).mask.kept
+
+
+class Deep(nn.Module):
+    """Leaves its branch out in every second step of a training, the first one's included."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(2, 4, 7), nn.Conv2d(4, 6, 1)
+        self.c, self.last = nn.Conv2d(6, 4, 1), nn.Linear(4, 3)
+        self.steps = 0
+
+    def forward(self, x):
+        z = self.a(x)
+        if self.training:
+            self.steps += 1
+            if self.steps % 2:
+                return self.last(z.relu().mean((2, 3)))
+        return self.last((z + self.c(self.b(z).relu())).relu().mean((2, 3)))
+
+
+def test_a_mask_of_a_layer_that_a_step_leaves_out_stays():
+    torch.manual_seed(0)
+    net = Deep().double().eval()
+    ticket = gal(net, 0.5, source(), epochs=2, every=1)
+    assert int(planted.kept_units(ticket.mask, "b").sum()) == 3
+    masks = {name: torch.ones(2, requires_grad=True) for name in "ab"}
+    masks["a"].grad = torch.ones(2)
+    FISTA(masks, 0.5).step(0.1)
+    assert torch.allclose(masks["a"].detach(), torch.full((2,), 0.85))
+    assert torch.equal(masks["b"].detach(), torch.ones(2))

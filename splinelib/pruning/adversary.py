@@ -1,9 +1,9 @@
 """A student that is trained to pass for its teacher before a discriminator."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
@@ -27,8 +27,8 @@ class Game:
         Whose channels have masks. They act while ``soft_masks.masked`` is open.
     classes : int
         Number of logits.
-    match, sparsity : float
-        Weights of the squared distance of the logits, and of the masks' L1 penalty.
+    sparsity : float
+        Weight of the masks' L1 penalty.
     seed : int
         Of the discriminator.
     rates
@@ -36,33 +36,23 @@ class Game:
     """
 
     def __init__(
-        self, net: nn.Module, found: Mapping[str, Group], classes: int, *, match: float,
-        sparsity: float, seed: int, **rates: float
+        self, net: nn.Module, found: Mapping[str, Group], classes: int, *, sparsity: float,
+        seed: int, **rates: float
     ) -> None:  # fmt: skip
         self.teacher, self.student = copied(net).eval().requires_grad_(False), copied(net).train()
         self.judge = discriminator(classes, next(net.parameters()), seed)
-        self.match, self.masks = match, ones(self.student, found)
+        self.masks, self.taken = ones(self.student, found), 0  # steps taken
         self.fista = FISTA(self.masks, sparsity)
         weights = [p for p in self.student.parameters() if p.requires_grad]
         self.optimizers = [torch.optim.SGD(p, **rates) for p in (self.judge.parameters(), weights)]
 
-    def step(self, x: Tensor, lr: float) -> None:
-        """One step of the discriminator, and one of the student against it; masks get gradients."""
+    def ready(self, lr: float) -> list[torch.optim.Optimizer]:
+        """What trains the discriminator, and the student, at a learning rate, for one step."""
         for optimizer in self.optimizers:
             optimizer.param_groups[0]["lr"] = lr
         for mask in self.masks.values():
             mask.grad = None  # a mask moves by the gradient of one batch, as in the source
-        train_judge, train_student = self.optimizers
-        with torch.no_grad():
-            real = self.teacher(x)
-        made = self.student(x)
-        told = self.judge(made.detach())
-        train_judge.zero_grad()
-        (_says(self.judge(real), 1) + _says(told, 0) + _says(told, 1)).backward()
-        train_judge.step()
-        train_student.zero_grad()
-        (self.match * F.mse_loss(made, real) + _says(self.judge(made), 1)).backward()
-        train_student.step()
+        return self.optimizers
 
     def finite(self) -> bool:
         """Whether all weights and masks are numbers; this waits for a GPU."""
@@ -72,6 +62,7 @@ class Game:
     def state_dict(self) -> dict:
         """All that changes, as tensors and numbers."""
         return {
+            "taken": self.taken,
             "student": self.student.state_dict(),
             "judge": self.judge.state_dict(),
             "optimizers": [optimizer.state_dict()["state"] for optimizer in self.optimizers],
@@ -80,6 +71,7 @@ class Game:
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
         """Go on from there."""
+        self.taken = state["taken"]
         for name in ("student", "judge", "fista"):
             getattr(self, name).load_state_dict(state[name])
         for optimizer, values in zip(self.optimizers, state["optimizers"], strict=True):
@@ -99,6 +91,16 @@ def discriminator(classes: int, like: Tensor, seed: int = 0) -> nn.Sequential:
     return nn.Sequential(*layers[:-1]).to(like)
 
 
-def _says(logits: Tensor, label: float) -> Tensor:
-    """Cross-entropy of a discriminator that should have said 1 (teacher) or 0 (student)."""
-    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
+@contextmanager
+def own_random_state(net: nn.Module) -> Iterator[None]:
+    """Leave torch's random state as it was."""
+    device = next(net.parameters()).device
+    with torch.random.fork_rng([device.index] if device.type == "cuda" else []):
+        yield
+
+
+def reseed(net: nn.Module, seed: int) -> None:
+    """Make what a network draws in a step (dropout) a function of a seed."""
+    torch.default_generator.manual_seed(seed)
+    if next(net.parameters()).device.type == "cuda":
+        torch.cuda.manual_seed(seed)

@@ -40,9 +40,11 @@ class FISTA:
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
-        """Move all masks that have a gradient."""
+        """Move all masks that have a gradient; the step left the layers of the others out."""
         pace = (1 + (1 + 4 * self.pace**2) ** 0.5) / 2
         for name, mask in self.masks.items():
+            if mask.grad is None:
+                continue
             ahead = mask + (self.pace - 1) / pace * (mask - self.before[name])
             self.before[name].copy_(mask)
             mask.copy_((ahead - rate * (mask.grad + self.sparsity)).clamp_min(0))

@@ -1,18 +1,21 @@
 """Generative adversarial learning: soft masks that let a student pass for its teacher."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
+from math import inf
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splinelib.data.steps import mixed_seed
-from splinelib.pruning.adversary import Game
+from splinelib.pruning.adversary import Game, own_random_state, reseed
 from splinelib.pruning.family import Ticket, check_ratio, exactly, keep_best, targets
-from splinelib.pruning.memory import Memory, fingerprint
+from splinelib.pruning.memory import Memory
 from splinelib.pruning.soft_masks import fold, masked
 from splinelib.surgery.groups import Residual
+from splinelib.train.evaluate import check_batch
+from splinelib.train.identity import of_images, of_network
+from splinelib.train.recipe import Recipe, whole
 from splinelib.units.weights import need_eval
 
 
@@ -56,7 +59,7 @@ def gal(
     mask_lr : float
         Step length eta of the masks.
     every : int
-        Steps between two updates of the masks.
+        Steps between two updates of the masks; at least one update fits in the training.
     residual : "inner", "select" or "joint"
         Which channels are pruned, see ``splinelib.surgery.groups``.
     seed : int
@@ -84,9 +87,8 @@ def gal(
     logits of the teacher, so well that a discriminator D cannot tell them apart, at the price of
     few masks above 0:
     ``min_{W, m} max_D  E log D(t(x)) + E log(1 - D(s(x; W, m))) + mu E |t - s|^2 + lambda |m|_1``.
-    The student's step raises ``E log D(s)`` instead of lowering ``E log(1 - D(s))``. D's loss has a
-    third term, ``-E log D(s)``, which holds D back: with it D(s) is drawn to 1/2. The masks move by
-    FISTA, accelerated steps of gradient and shrinking, ``m' = max(0, y - eta grad - eta lambda)``.
+    The student's step raises ``E log D(s)`` instead, and D's has a third term, ``-E log D(s)``,
+    which draws D(s) to 1/2. The masks move by FISTA: gradient, shrinking, nothing below 0.
 
     Source: Lin, Ji, Yan, Zhang, Cao, Ye, Huang and Doermann, "Towards optimal structured CNN
     pruning via generative adversarial learning", CVPR 2019; code ShaohuiLin/GAL. Settings there:
@@ -94,23 +96,20 @@ def gal(
     steps at the same rate, lambda 0.6 and mu 1 (blocks of ResNet-56) or 1e-3 and 0.1 (channels of
     VGG-16).
 
-    Scaled down: channels alone are masked (the source also masks blocks and branches), the masks
-    move more often and by larger steps, as small networks are trained for few steps. Differs: the
-    source keeps each channel whose mask is above a threshold (0), here an exact number stay. So
-    that the student learns to do without the others, behind each update the smallest masks are set
-    to 0: none in the first third of the training, all that are to go from the last third on; one
-    comes back when another gets smaller. All masks start at 1, where the student is the teacher;
-    the source's start as standard normal numbers, of which the first update sets about half to 0. D
-    has layers of width 128, 256, 128 and 1 with ReLUs between them, Kaiming-normal weights, and its
-    logit goes into the loss; the source's ends with the 128, has no activations, so is affine, and
-    starts at deviation 0.01. The penalty enters the gradient and the shrinking both in the source;
-    here, once. The teacher's BatchNorms go by their statistics; the source leaves the teacher in
-    training mode.
+    Scaled down: only channels are masked, no blocks or branches, and the masks move more often, by
+    larger steps, as small networks are trained for few steps. Differs: the source keeps channels
+    whose mask is above 0, here an exact number stay. So that the student learns to do without the
+    others, behind each update the smallest masks are set to 0: none in the first third of the
+    training, all that are to go from the last third on; one comes back when another gets smaller.
+    Masks start at 1, where the student is the teacher; the source's as standard normal numbers. D
+    has layers of width 128, 256, 128 and 1 with ReLUs, Kaiming-normal weights, and its logit goes
+    into the loss; the source's ends with the 128, is affine, and starts at deviation 0.01. The
+    penalty enters gradient and shrinking both in the source; here, once. The teacher's BatchNorms
+    go by their statistics; in the source, by the batch.
 
     The loop runs in the type of the network, on its device, without autocast, compilation or
-    several processes, of which each would do the same work. It holds two networks and one set of
-    gradients and momentum: a step costs a forward pass more than one of training. Taught in *A tour
-    of pruning methods*.
+    several processes. It holds two networks, and a step costs a forward pass more than one of
+    training. Taught in *A tour of pruning methods*.
 
     Examples
     --------
@@ -124,33 +123,66 @@ def gal(
     >>> counts["1.bias"][0] + counts["3.bias"][0]
     16
     """
-    settings = {"sparsity": sparsity, "match": match, "lr": lr, "mask_lr": mask_lr}
-    _check(ratio, source, epochs, every, **{k: v for k, v in settings.items() if v is not None})
-    need_eval("gal", net)
-    found = targets(net, residual)
     rates = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
     strength = 0.4 * ratio if sparsity is None else sparsity
-    weights = {"match": match, "sparsity": strength}
-    game = Game(net, found, len(source.classes), seed=seed, **weights, **rates)
-    identity = {"method": "gal", "network": fingerprint(net), **settings, **rates}
-    identity |= {"ratio": ratio, "epochs": epochs, "every": every, "seed": seed}
-    identity |= {"residual": residual, "images": str(getattr(source, "fingerprint", None))}
-    memory = memory or Memory()
-    start, steps = _resumed(game, memory.recall(identity)), epochs * source.steps
-    with masked(game.student, found, game.masks), _own_random_state(net):
-        for step, x in _batches(source, epochs, start):
+    check_ratio(ratio)
+    need_eval("gal", net)
+    _check(source, epochs, every, rates, sparsity=strength, match=match, mask_lr=mask_lr)
+    found = targets(net, residual)
+    game = Game(net, found, _logits(net, source), sparsity=strength, seed=seed, **rates)
+    _kept(game.masks, ratio)  # a ratio out of reach is better told now
+    identity = {"method": "gal", "ratio": ratio, "epochs": epochs, **rates, "sparsity": strength}
+    identity |= {"match": match, "mask_lr": mask_lr, "every": every, "residual": residual}
+    identity |= {"seed": seed, **of_network(net), **of_images(source)}
+    memory, steps = memory or Memory(), epochs * source.steps
+    if state := memory.recall(identity):
+        game.load_state_dict(state)
+    with masked(game.student, found, game.masks), own_random_state(net):
+        for step, x in _batches(source, epochs, game.taken):
             fall = 0.1 ** (3 * (step // source.steps) // epochs)
-            _reseed(net, mixed_seed(seed, step))
-            game.step(x, lr * fall)
+            reseed(net, mixed_seed(seed, step))
+            contest(game, x, match, lr * fall)
             if step % every == every - 1:
                 _check_alive(game, lr, mask_lr, strength)
                 game.fista.step(mask_lr * fall)
                 _clear(game.masks, ratio * min(1.0, max(0.0, 3 * step / steps - 1)))
-            memory.keep(identity, partial(_state, game, step + 1))
+            memory.keep(identity, game.state_dict)
     _check_alive(game, lr, mask_lr, strength)
+    _clear(game.masks, ratio)  # where the last update came before the last third
     masks = {name: mask.detach() for name, mask in game.masks.items()}
     fold(game.student, found, masks)
     return Ticket(game.student.eval(), keep_best(net, found, masks, ratio))
+
+
+def contest(game: Game, x: Tensor, match: float, lr: float) -> None:
+    """One step of the discriminator, and one of the student against it; masks get gradients."""
+    train_judge, train_student = game.ready(lr)
+    with torch.no_grad():
+        real = game.teacher(x)
+    made = game.student(x)
+    train_judge.zero_grad()
+    _judges_loss(game.judge, real, made.detach()).backward()
+    train_judge.step()
+    train_student.zero_grad()
+    _students_loss(game.judge, real, made, match).backward()
+    train_student.step()
+    game.taken += 1
+
+
+def _judges_loss(judge: nn.Module, real: Tensor, made: Tensor) -> Tensor:
+    """What D lowers: ``-log D(t) - log(1 - D(s)) - log D(s)``, of logits ``(b, C)``."""
+    told = judge(made)
+    return _says(judge(real), 1) + _says(told, 0) + _says(told, 1)
+
+
+def _students_loss(judge: nn.Module, real: Tensor, made: Tensor, match: float) -> Tensor:
+    """What student and masks lower: ``mu |t - s|^2 - log D(s)``; the masks' penalty is FISTA's."""
+    return match * F.mse_loss(made, real) + _says(judge(made), 1)
+
+
+def _says(logits: Tensor, label: float) -> Tensor:
+    """Mean cross-entropy of D if it should have said 1 (teacher) or 0 (student)."""
+    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
 
 
 def _batches(source, epochs: int, start: int) -> Iterator[tuple[int, Tensor]]:
@@ -161,23 +193,15 @@ def _batches(source, epochs: int, start: int) -> Iterator[tuple[int, Tensor]]:
         yield from enumerate((x for x, _ in batches), first)
 
 
-def _state(game: Game, step: int) -> dict:
-    """All that is needed to go on with a step."""
-    return {"step": step, "game": game.state_dict()}
-
-
-def _resumed(game: Game, state: Mapping[str, object] | None) -> int:
-    """The step to begin with, in a game that goes on from its state."""
-    if state is None:
-        return 0
-    game.load_state_dict(state["game"])
-    return state["step"]
+def _kept(masks: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Which masks stay when the smallest go, bool by name; never all of a group go."""
+    return exactly({name: mask.detach() for name, mask in masks.items()}, share)
 
 
 @torch.no_grad()
 def _clear(masks: Mapping[str, Tensor], share: float) -> None:
     """Set a share of all masks to 0, the smallest ones, in place; never the last one of a group."""
-    for name, kept in exactly({name: m.detach() for name, m in masks.items()}, share).items():
+    for name, kept in _kept(masks, share).items():
         masks[name] *= kept.to(masks[name].device)
 
 
@@ -190,31 +214,30 @@ def _check_alive(game: Game, lr: float, mask_lr: float, sparsity: float) -> None
         )
 
 
-@contextmanager
-def _own_random_state(net: nn.Module) -> Iterator[None]:
-    """Leave torch's random state as it was."""
-    device = next(net.parameters()).device
-    with torch.random.fork_rng([device.index] if device.type == "cuda" else []):
-        yield
+def _logits(net: nn.Module, source) -> int:
+    """How many logits a network has for an image of a source; raise if it cannot be trained."""
+    if not any(p.requires_grad for p in net.parameters()):
+        raise ValueError(
+            f"all weights of {type(net).__name__} are frozen, but gal trains them: call "
+            "net.requires_grad_(True) first."
+        )
+    x = next(iter(source.epoch(0, start=0)))[0]
+    return check_batch(net, x, x, source)  # x once more, for the labels, which gal never looks at
 
 
-def _reseed(net: nn.Module, seed: int) -> None:
-    """Make what a network draws in a step (dropout) a function of a seed."""
-    torch.default_generator.manual_seed(seed)
-    if next(net.parameters()).device.type == "cuda":
-        torch.cuda.manual_seed(seed)
-
-
-def _check(ratio, source, epochs, every, **settings) -> None:
-    """Raise unless the settings are in range."""
-    check_ratio(ratio)
+def _check(source, epochs: int, every: int, rates: Mapping[str, float], **strengths: float) -> None:
+    """Raise unless there are images, and the settings are in range."""
     if not hasattr(source, "epoch"):
         raise ValueError(
             "gal trains a student against its teacher: give source, the training images, such as "
             f"data.Batches(images, batch=64); got {source!r}."
         )
-    if epochs < 1 or every < 1 or any(not value >= 0 for value in settings.values()):
+    Recipe(epochs=epochs, **rates)  # raises
+    if not whole(every, 1) or every > epochs * source.steps:
         raise ValueError(
-            f"epochs={epochs}, every={every}, {settings}: need at least 1 epoch, at least 1 step "
-            "between two updates of the masks, and no negative number."
+            f"every={every}, but the masks need at least 1 step between two updates, a whole "
+            f"number, and one update in the {epochs * source.steps} steps of the training."
         )
+    for name, value in strengths.items():
+        if not 0 <= value < inf or (name == "mask_lr" and not value):
+            raise ValueError(f"{name} is {value}; give a number of at least 0 (mask_lr: above 0).")

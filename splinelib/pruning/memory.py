@@ -1,14 +1,13 @@
 """What a long search has found so far, in a file: it goes on after an interruption."""
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from splinelib.train import checkpoint
+from splinelib.train.identity import digest
 
 
 class Memory:
@@ -89,10 +88,5 @@ class Known:
 
 def fingerprint(*given: nn.Module | Tensor) -> str:
     """A text that differs for networks, or tensors, that differ in a number."""
-    digest = hashlib.sha256()
-    for value in given:
-        named = value.state_dict() if isinstance(value, nn.Module) else {"": value}
-        for name, tensor in named.items():
-            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()[:16]
+    named = (v.state_dict() if isinstance(v, nn.Module) else {"": v} for v in given)
+    return digest(pair for tensors in named for pair in tensors.items())

@@ -62,8 +62,11 @@ def tally(net: nn.Module, source: object, measure: Measure, team: Team, *, check
     return team.total(sums)[1].item() / source.images
 
 
-def check_batch(net: nn.Module, x: torch.Tensor, y: torch.Tensor, source: object) -> None:
-    """Raise unless a network takes the inputs of a source and tells its classes apart."""
+def check_batch(net: nn.Module, x: torch.Tensor, y: torch.Tensor, source: object) -> int:
+    """Raise unless a network takes the inputs of a source and tells its classes apart.
+
+    Returns how many logits it puts out for an image.
+    """
     weight = next(net.parameters())
     if (x.device, x.dtype) != (weight.device, weight.dtype) or y.device != x.device:
         raise ValueError(
@@ -84,3 +87,4 @@ def check_batch(net: nn.Module, x: torch.Tensor, y: torch.Tensor, source: object
             f"the network puts out {tuple(out.shape)} for one image, but {source.name!r} has "
             f"{classes} classes: give it at least {classes} outputs"
         )
+    return out.shape[1]

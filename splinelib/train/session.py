@@ -1,9 +1,7 @@
 """A run in progress: its parts, one epoch of it, and all of it as a plain value."""
 
-import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 
 import torch
@@ -15,6 +13,7 @@ from splinelib.train.clock import Clock
 from splinelib.train.distributed import Team
 from splinelib.train.evaluate import check_batch, tally
 from splinelib.train.hook import StepHook
+from splinelib.train.identity import identity
 from splinelib.train.recipe import Recipe, learning_rate, make_optimizer, restore_optimizer
 from splinelib.train.speed import Plan
 from splinelib.train.step import Measure, finite, gradients, scales, update
@@ -223,26 +222,3 @@ class Session:
         self.sums.copy_(state["sums"])
         self.log = state["log"]
         self.clock.restore(state["seconds"], state["epoch_seconds"])
-
-
-def identity(net, source, recipe, test, watchers, first_epoch) -> dict[str, object]:
-    """What makes a run this run and no other: a flat dict of numbers and texts."""
-    digest = hashlib.sha256()
-    for name, value in net.state_dict().items():
-        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    names = ("fingerprint", "batch", "augment", "pad", "size", "seed", "shuffle")
-    return {
-        **{f"recipe.{name}": value for name, value in asdict(recipe).items()},
-        **{f"images.{name}": getattr(source, name, None) for name in names},
-        "images.mean": str(getattr(getattr(source, "set", source), "mean", None)),
-        "images.std": str(getattr(getattr(source, "set", source), "std", None)),
-        "test.fingerprint": test.fingerprint if test is not None else None,
-        "network.parameters": sum(p.numel() for p in net.parameters()),
-        "network.trained": sum(p.numel() for p in net.parameters() if p.requires_grad),
-        "network.layers": hashlib.sha256(repr(net).encode()).hexdigest()[:16],
-        "network.start": digest.hexdigest()[:16],
-        "watchers": watchers.names,
-        "until": watchers.ending,
-        "first_epoch": first_epoch,
-    }
