@@ -20,6 +20,7 @@ from splinelib.pruning.slimming import slimming
 from splinelib.pruning.snip import snip
 from splinelib.pruning.synflow import synflow
 from splinelib.pruning.thinet import thinet, thinet_ticket
+from splinelib.pruning.weights import start
 from splinelib.surgery import cut
 
 SHAPES = {"mlp": (1, 8, 8), "convnet": (1, 8, 8), "vgg16": (3, 16, 16), "preresnet20": (3, 16, 16)}
@@ -228,3 +229,15 @@ def test_masks_of_a_network_on_a_gpu(method):
     differ = sum(int((a != there.entries[n]).sum()) for n, a in here.entries.items())
     assert differ <= 0.02 * here.total  # equal but for scores that rounding swaps
     agrees(net, there, x.cuda())
+
+
+@pytest.mark.parametrize("alpha", [0.5, -1.0])
+def test_reinit_draws_for_the_slope_behind_a_layer(alpha):
+    """The deviation that keeps the mean square of what comes out: 2 / (1 + alpha^2) a weight."""
+    net = nets.build("mlp", 10, in_shape=(100,), hidden=(200, 200), alpha=alpha)
+    plan = cut(net, pruning.l1(net, 0.5, scope="layerwise")).plan
+    small = start(net, net, plan, "reinit", rule="mlp")
+    for layer in (small[1], small[3]):
+        assert layer.weight.shape == (100, 100)
+        found = float(layer.weight.detach().square().mean())
+        assert found == pytest.approx(2 / (1 + alpha**2) / 100, rel=0.06)

@@ -102,7 +102,25 @@ def test_only_what_the_plan_leaves_is_saved(cut, tmp_path):
             surgery.save(path, cut.net, cut.plan, NETWORK | {"alpha": value})
     with pytest.raises(ValueError, match="'name' and 'classes'"):
         surgery.save(path, cut.net, cut.plan, {"name": "preresnet20"})
+    with pytest.raises(ValueError, match="net is Plan.*must be a network"):
+        surgery.save(path, cut.plan, cut.net)
+    with pytest.raises(ValueError, match="plan is a dict, but must be the plan"):
+        surgery.save(path, cut.net, {})
+    for other in ({"width": 0.5}, {"classes": 5}, {"name": "vgg16"}):
+        with pytest.raises(ValueError, match="the plan is not of this network"):
+            surgery.save(path, cut.net, cut.plan, NETWORK | other)
     assert not path.exists()
+
+
+def test_a_config_that_builds_another_function_is_not_saved(tmp_path):
+    network = {"name": "mlp", "classes": 3, "in_shape": [4], "hidden": [8]}
+    net = nets.build(**network, alpha=0.1)
+    small, plan = surgery.cut(net, masked_by(net, "inner", 0.5))
+    with pytest.raises(ValueError, match=r"'\(2\): ReLU.*in place of '\(2\): LeakyReLU"):
+        surgery.save(tmp_path / "small.pt", small, plan, network)
+    before = torch.get_rng_state()
+    surgery.save(tmp_path / "small.pt", small, plan, network | {"alpha": 0.1})
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_files_that_are_not_whole_are_told(cut, tmp_path):

@@ -5,6 +5,7 @@ import os
 import pickle
 import zipfile
 from collections.abc import Callable, Mapping
+from itertools import zip_longest
 from pathlib import Path
 from types import NoneType
 
@@ -42,8 +43,8 @@ def save(
     Raises
     ------
     ValueError
-        A network that is not what the plan leaves, or a config that is not made of numbers, texts,
-        None, and lists of them.
+        A network that is not what the plan leaves, or a config that builds another one, or is not
+        made of numbers, texts, None, and lists of them.
 
     Notes
     -----
@@ -66,6 +67,11 @@ def save(
     (Linear(in_features=4, out_features=5, bias=True), True)
     """
     path, small = Path(path), unwrapped(small)
+    if not isinstance(plan, Plan):
+        raise ValueError(
+            f"plan is a {type(plan).__name__}, but must be the plan that the network was cut by: "
+            "save(path, small, plan)."
+        )
     check_small(small, plan)
     if network is not None:
         _check_plain("network", network)
@@ -74,6 +80,8 @@ def save(
                 f"network is {dict(network)}; it must say what splinelib.nets.build needs: 'name' "
                 "and 'classes'."
             )
+        with torch.random.fork_rng(devices=[]):  # the weights that are drawn do not matter
+            _check_same(small, shrink(build_by_name(**network), plan))
     packed, content = io.BytesIO(), _content(small, plan, network)
     torch.save(content, packed)
     part = path.with_name(path.name + ".part")
@@ -130,6 +138,19 @@ def load(path: str | Path, build: Callable[[], nn.Module] | None = None) -> Cut:
     for name, parameter in small.named_parameters():
         parameter.requires_grad_(name not in found["frozen"])
     return Cut(small.train(found["training"]), plan)
+
+
+def _check_same(small: nn.Module, built: nn.Module) -> None:
+    """Raise unless two networks are made of the same modules."""
+    for here, there in zip_longest(
+        *(str(net).splitlines() for net in (small, built)), fillvalue=""
+    ):
+        if here != there:
+            raise ValueError(
+                f"network builds another network than the one that was cut: {there.strip()!r} in "
+                f"place of {here.strip()!r}; give what made that one, or leave network out and "
+                "load(path, build=...)."
+            )
 
 
 def _content(small: nn.Module, plan: Plan, network: Mapping[str, object] | None) -> dict:
