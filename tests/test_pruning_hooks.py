@@ -180,6 +180,105 @@ def test_steps_whose_gradients_overflow_are_told_and_spoil_nothing(overflow, nam
     assert 0 < mask.density < 1
 
 
+class Leaving(nn.Module):
+    """A block that a step leaves out, as stochastic depth does, when ``used`` is False."""
+
+    def __init__(self):
+        super().__init__()
+        self.inside = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 4))
+        self.used = True
+
+    def forward(self, x):
+        return x + self.inside(x) if self.used else x
+
+
+def deep():
+    """A network with a block that may be left out, and a layer that never is."""
+    torch.manual_seed(0)
+    layers = [nn.Linear(36, 5), nn.ReLU(), nn.Linear(5, 4), Leaving(), nn.Linear(4, 3)]
+    return nn.Sequential(nn.Flatten(), *layers).double()
+
+
+LEAVING = {
+    "held": lambda net: Held(Mask({"4.inside.0.weight": torch.eye(6, 4)})),
+    "sfp": lambda net: SFP(0.5),
+    "gdp": lambda net: GDP(0.5, period=3),
+    "rigl": lambda net: RigL({"4.inside.0.weight": torch.eye(6, 4)}, period=2),
+    "c-sgd": lambda net: CSGD(groups(net), halves(net), strength=0.5),
+}
+
+
+def left_out(hook, net, at):
+    """Train with a hook; the block is left out in the steps ``at``."""
+    x = torch.randn(30, 36, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    hook.begin(net.train(), 9)
+    for step in range(9):
+        net[4].used = step not in at
+        nn.functional.cross_entropy(net(x), torch.arange(30) % 3).backward()
+        with torch.no_grad():
+            hook.before_step(net, step)
+        optimizer.step()
+        optimizer.zero_grad()
+        with torch.no_grad():
+            hook.after_step(net, step)
+            if step == 2:
+                hook.after_epoch(net, 1)
+        yield step
+
+
+@pytest.mark.parametrize("name", LEAVING)
+def test_a_layer_that_steps_leave_out_stops_no_hook(name):
+    net = deep()
+    hook = LEAVING[name](net)
+    assert [*left_out(hook, net, (0, 3, 4, 7))] == [*range(9)]
+    assert 0 < hook.mask(net).density < 1
+    assert all(value.isfinite().all() for value in net.state_dict().values())
+
+
+def test_sfp_waits_with_the_norm_for_a_step_that_uses_the_layer():
+    net = deep()
+    nn.init.constant_(net[4].inside[1].bias, 0.5)
+    hook, path = SFP(0.5), "4.inside.0"
+    for step in left_out(hook, net, (3, 4)):
+        norms = net.get_submodule(path).weight.detach().norm(dim=1)
+        if step == 2:
+            gone, sizes = hook.gone[path], hook.sizes[path]
+        if step in (3, 4):
+            assert torch.equal(hook.gone[path], gone)
+            assert (norms[gone] == 0).all()
+        if step == 5:
+            assert torch.allclose(norms[gone], sizes[gone])
+            assert not hook.gone
+
+
+def test_gdp_scores_a_layer_by_the_steps_that_use_it():
+    def means(at, batches):
+        net, seen = deep(), []
+
+        class Look(GDP):
+            def _draw(self):
+                seen.append((dict(self.sums), dict(self.times)))
+                super()._draw()
+
+        hook = Look(0.5, period=8, batches=batches)
+        steps = left_out(hook, net, at)
+        while not seen:
+            next(steps)
+        return seen[0], hook.keep
+
+    (sums, times), keep = means((0,), 3)
+    assert {name: int(n) for name, n in times.items()} == {"1": 3, "4.inside.0": 2}
+    whole = {name: values / times[name] for name, values in sums.items()}
+    expected = torch.cat([*whole.values()]).argsort()[6:].sort()[0]
+    by_sums = torch.cat([*sums.values()]).argsort()[6:].sort()[0]
+    assert not torch.equal(expected, by_sums)
+    assert torch.equal(torch.cat([*keep.values()]).nonzero().flatten(), expected)
+    (sums, _), keep = means((0,), 1)
+    assert sums.keys() == {"1"}
+    assert keep == {}  # no step scored the block: no mask yet
+
+
 @pytest.mark.parametrize("skipped", [False, True])
 def test_sfp_gives_a_filter_its_norm_at_the_first_step_that_is_taken(overflow, skipped):
     overflow(*[3, 4][: 2 * skipped])
@@ -277,6 +376,54 @@ def test_settings_of_hooks_have_names():
     for hook, found in ((SFP, [0.5, True]), (GDP, [0.5, 4]), (RigL, [{}, 4]), (CSGD, [{}, {}, 1])):
         with pytest.raises(TypeError, match="positional"):
             hook(*found)
+
+
+# masks and clusters of another network
+
+
+@pytest.mark.parametrize(
+    ("hook", "message"),
+    [
+        (lambda net: RigL({"4.weight": torch.ones(2, 2)}), "'4.weight' has shape"),
+        (lambda net: RigL({"no.weight": torch.ones(2, 2)}), "names 'no.weight'"),
+        (lambda net: RigL({"4.weight": torch.rand(2, 2)}), "entries? other than 0 or 1|0 and 1"),
+        (lambda net: CSGD(groups(flat()), halves(flat())), "'0' is no group of this network"),
+        (lambda net: CSGD(groups(net), {**halves(net), "x": torch.zeros(2)}), r"of \['x'\]"),
+        (lambda net: CSGD(groups(net), {"0": halves(net)["0"]}), "of shape .0,.: give one"),
+        (lambda net: CSGD(groups(net), {n: v[1:] for n, v in halves(net).items()}), "channels"),
+        (lambda net: CSGD(groups(net), {n: v / 2 for n, v in halves(net).items()}), "int64"),
+        (lambda net: CSGD(groups(net), {n: v - 1 for n, v in halves(net).items()}), "from 0 on"),
+    ],
+)
+def test_masks_and_clusters_of_another_network_are_refused(hook, message):
+    with pytest.raises(ValueError, match=message):
+        train(network(), source(), SHORT, hook=hook(network()))
+
+
+def test_numbers_of_a_mask_are_as_good_as_truth_values():
+    net = network()
+    kept = half(net)["4.weight"]
+    runs = [train(net, source(), SHORT, hook=RigL({"4.weight": k}, period=2)).net
+            for k in (kept, kept.float())]  # fmt: skip
+    assert gap(*runs) == 0
+
+
+@pytest.mark.parametrize("name", ["held", "rigl", "c-sgd"])
+def test_a_checkpoint_with_another_mask_or_other_clusters_is_refused(tmp_path, name):
+    net, path = network(), tmp_path / "run.pt"
+    others = {
+        "held": lambda: Held(Mask({"4.weight": half(net)["4.weight"].flip(0)})),
+        "rigl": lambda: RigL({"4.weight": half(net)["4.weight"].flip(0)}, period=2),
+        "c-sgd": lambda: CSGD(groups(net), {n: v.flip(0) for n, v in halves(net).items()},
+                              strength=0.5),
+    }  # fmt: skip
+    with pytest.raises(InterruptedRunError):
+        train(net, Breaking(source(), 1, 1), SHORT, hook=HOOKS[name](net), checkpoint=path)
+    with pytest.raises(ValueError, match="is of another run: hook is"):
+        train(net, source(), SHORT, hook=others[name](), checkpoint=path)
+    hook = HOOKS[name](net)
+    train(net, source(), SHORT, hook=hook, checkpoint=path)
+    assert repr(hook) == repr(HOOKS[name](net))  # as it was before the run
 
 
 # rows of channels
@@ -476,6 +623,14 @@ def test_c_sgd_goes_on_with_what_was_not_yet_merged():
     assert gap(caught.value.net, net) > 1e-3
     ticket = c_sgd(caught.value.net, 0.5, fit(recipe=PLAIN), strength=8.0)
     assert (ticket.mask.apply(ticket.net)(x) - ticket.net(x)).abs().max() < 1e-10
+
+
+def test_c_sgd_that_drives_filters_apart_asks_for_less_strength():
+    with pytest.raises(ValueError, match=r"apart, .* less strength \(now 60\)") as caught:
+        c_sgd(network(), 0.5, fit(recipe=PLAIN), strength=60.0)  # rate times strength is 3
+    assert "more strength" not in str(caught.value)
+    with pytest.raises(ValueError, match="more strength"):
+        c_sgd(network(), 0.5, fit(recipe=PLAIN), strength=0.01)
 
 
 def test_c_sgd_refuses_before_the_training_what_it_could_not_merge_after():

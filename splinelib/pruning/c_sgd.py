@@ -7,10 +7,19 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from splinelib.folding import columns, rounded, working_copy
-from splinelib.pruning.clusters import Clusters, Means, clusters, first, first_of, means
+from splinelib.pruning.clusters import (
+    Clusters,
+    Means,
+    all_rows,
+    clusters,
+    first,
+    means,
+    merged,
+    need_clusters,
+)
 from splinelib.pruning.family import Ticket, check_ratio, count, need_fit, targets
 from splinelib.pruning.filters import filters, need_trained
+from splinelib.pruning.held import checksum
 from splinelib.surgery.groups import Group, Residual, group_mask
 from splinelib.train.hook import StepHook
 
@@ -47,12 +56,14 @@ class CSGD(StepHook):
         self._means: dict[str, Means] = {}  # by group, once the network is known
 
     def __repr__(self) -> str:
-        numbers = {name: int(row.max()) + 1 for name, row in self.labels.items()}
-        return f"CSGD(strength={self.strength}, vectors={self.vectors}, clusters={numbers})"
+        numbers = {name: len(row.unique()) for name, row in self.start.items()}
+        settings = f"strength={self.strength}, vectors={self.vectors}, clusters={numbers}"
+        return f"CSGD({settings}, {checksum(self.start)})"
 
     def begin(self, net: nn.Module, steps: int) -> None:
         """Build what averages each cluster, none of whose filters may be frozen."""
         self.load_state_dict({"labels": self.start})
+        need_clusters(net, self.groups, self.start)
         self._averages(net)
         for name, group in self.groups.items():
             if not first(self.labels[name]).all():
@@ -79,10 +90,16 @@ class CSGD(StepHook):
         """Largest distance from a cluster's mean, as a share of the tensor's largest entry."""
         worst = 0.0
         for name, group in self.groups.items():
-            for values in _all_rows(net, group):
+            for values in all_rows(net, group):
                 away = (values.detach() - means(values.detach(), self.labels[name])).abs().max()
                 worst = max(worst, (away / values.detach().abs().max().clamp_min(1e-30)).item())
         return worst
+
+    def farthest(self, net: nn.Module) -> float:
+        """Largest distance of a trained entry from its cluster's mean."""
+        pairs = [(v.detach(), self.labels[name]) for name, group in self.groups.items()
+                 for v in filters(net, group).values()]  # fmt: skip
+        return max((values - means(values, labels)).abs().max().item() for values, labels in pairs)
 
     def mask(self, net: nn.Module):
         """The mask that keeps the first filter of each cluster."""
@@ -193,16 +210,22 @@ def c_sgd(
         labels[name] = clusters(points, group.width - count(ratio, group.width), kind, seed)
     hook = CSGD(found, labels, strength=strength, vectors=vectors)
     merged(net, found, labels)  # refuses now what could not be merged after the training
-    run = fit(net, "c-sgd", hook=hook)
+    start, run = hook.farthest(net), fit(net, "c-sgd", hook=hook)
     try:
-        return _ticket(hook, run.net, tolerance)
+        return _ticket(hook, run.net, tolerance, start)
     except ValueError as error:
         error.net = run.net  # so that the training is not lost
         raise
 
 
-def _ticket(hook: CSGD, net: nn.Module, tolerance: float) -> Ticket:
+def _ticket(hook: CSGD, net: nn.Module, tolerance: float, start: float) -> Ticket:
     """Merge the clusters of a trained network, if they are close enough."""
+    if not hook.farthest(net) <= 2 * start + 1e-9:  # rounding, where they were equal
+        raise ValueError(
+            f"training drove the filters of a cluster apart, from {start:.1e} to "
+            f"{hook.farthest(net):.1e}: the pull, rate times strength, is too large for the steps. "
+            f"Take less strength (now {hook.strength:g}), fewer vectors, or a lower rate."
+        )
     if not (spread := hook.spread(net)) <= tolerance:
         raise ValueError(
             f"the filters of some cluster are still {spread:.1e} of the largest weight apart "
@@ -210,33 +233,6 @@ def _ticket(hook: CSGD, net: nn.Module, tolerance: float) -> Ticket:
             "this error's net is the trained network, and c_sgd(error.net, ...) goes on from there."
         )
     return Ticket(merged(net, hook.groups, hook.labels), hook.mask(net))
-
-
-def merged(net: nn.Module, found: Mapping[str, Group], labels: Mapping[str, Tensor]) -> nn.Module:
-    """Let the first channel of each cluster do the work of all of them, in a copy.
-
-    Rows of layers and BatchNorms become their cluster's mean; the weights that read a cluster are
-    added up at its first channel and are 0 at the others.
-    """
-    net = working_copy(net)
-    with torch.no_grad():
-        for name, group in found.items():
-            for values in _all_rows(net, group):
-                values.copy_(means(values, labels[name]))
-        for name, group in found.items():
-            for reader in group.readers:
-                read = columns(net, reader, group.width)
-                sums = torch.zeros_like(read, dtype=torch.float64)
-                sums.index_add_(1, first_of(labels[name]).to(read.device), read.double())
-                read.copy_(rounded(sums, read, f"the weights of '{reader.layer}'"))
-    return net
-
-
-def _all_rows(net: nn.Module, group: Group) -> list[Tensor]:
-    """All that has a row for each channel of a group, running means and variances included."""
-    norms = [net.get_submodule(path) for path in group.norms]
-    statistics = [s for norm in norms for s in (norm.running_mean, norm.running_var)]
-    return [*filters(net, group).values(), *(s for s in statistics if s is not None)]
 
 
 def _check(ratio, fit, kind, tolerance, residual) -> None:

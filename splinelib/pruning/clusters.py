@@ -1,11 +1,16 @@
-"""Clusters of filters: who belongs together, and the mean of each."""
+"""Clusters of filters: who belongs together, the mean of each, and one filter for all of them."""
 
 import warnings
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from splinelib.folding import columns, rounded, working_copy
+from splinelib.pruning.filters import filters
+from splinelib.surgery.groups import Group, groups
 
 Clusters = Literal["kmeans", "even"]
 
@@ -80,6 +85,55 @@ def clusters(points: Tensor, count: int, kind: Clusters = "kmeans", seed: int = 
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters
         found = KMeans(n_clusters=count, n_init=10, random_state=seed).fit(values).labels_
     return _split(torch.from_numpy(found).long(), count)
+
+
+def need_clusters(net: nn.Module, found: Mapping[str, Group], labels: Mapping[str, Tensor]) -> None:
+    """Raise a ``ValueError`` unless groups are those of a network, and clusters of their channels.
+
+    Of the wrong network they might fit, and equal filters would be made of the wrong pairs.
+    """
+    known = [*groups(net).values(), *groups(net, "joint").values()]
+    if strange := [name for name, group in found.items() if group not in known]:
+        raise ValueError(
+            f"{strange[0]!r} is no group of this network: give splinelib.surgery.groups(net), or "
+            'groups(net, "joint"), and clusters of its channels.'
+        )
+    if other := labels.keys() - found.keys():
+        raise ValueError(f"there are clusters of {sorted(other)}, which are no groups given.")
+    for name, group in found.items():
+        row = labels.get(name, torch.zeros(0))
+        if row.shape != (group.width,) or row.dtype != torch.int64 or row.min() < 0:
+            raise ValueError(
+                f"the clusters of {name!r} are {row.dtype} of shape {tuple(row.shape)}: give one "
+                f"int64 number from 0 on for each of its {group.width} channels."
+            )
+
+
+def merged(net: nn.Module, found: Mapping[str, Group], labels: Mapping[str, Tensor]) -> nn.Module:
+    """Let the first channel of each cluster do the work of all of them, in a copy.
+
+    Rows of layers and BatchNorms become their cluster's mean; the weights that read a cluster are
+    added up at its first channel and are 0 at the others.
+    """
+    net = working_copy(net)
+    with torch.no_grad():
+        for name, group in found.items():
+            for values in all_rows(net, group):
+                values.copy_(means(values, labels[name]))
+        for name, group in found.items():
+            for reader in group.readers:
+                read = columns(net, reader, group.width)
+                sums = torch.zeros_like(read, dtype=torch.float64)
+                sums.index_add_(1, first_of(labels[name]).to(read.device), read.double())
+                read.copy_(rounded(sums, read, f"the weights of '{reader.layer}'"))
+    return net
+
+
+def all_rows(net: nn.Module, group: Group) -> list[Tensor]:
+    """All that has a row for each channel of a group, running means and variances included."""
+    norms = [net.get_submodule(path) for path in group.norms]
+    statistics = [s for norm in norms for s in (norm.running_mean, norm.running_var)]
+    return [*filters(net, group).values(), *(s for s in statistics if s is not None)]
 
 
 def _split(labels: Tensor, count: int) -> Tensor:

@@ -78,6 +78,8 @@ def eb_train(
     (True, True)
     """
     need_fit("eb_train", fit)
+    if not isinstance(rule, Rule):
+        raise ValueError(f"rule is {rule!r}, but is an earlybird.Rule: Rule(compare, length, eps).")
     choice = {"scope": scope, "residual": residual, "layers": layers}
     slimming(net, ratio, **choice)  # its errors are better told now than after the training
     bird = EarlyBird(partial(mask_codes, fraction=ratio), rule, weight="element")

@@ -1,11 +1,14 @@
 """Two searches by evolution: one in which the oldest goes, one in which the best stay."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Hashable
 from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
+
+from splinelib.train.recipe import whole
 
 Generator = torch.Generator
 Candidate = TypeVar("Candidate", bound=Hashable)
@@ -53,7 +56,7 @@ def aging(
     Raises
     ------
     ValueError
-        Sizes that do not fit each other.
+        Sizes that do not fit each other, no loss that is finite.
 
     Notes
     -----
@@ -72,10 +75,12 @@ def aging(
     >>> len(found.tried), min(found.tried) < min(found.tried[:8])
     (400, True)
     """
-    if not 1 <= sample <= population <= generations or not 0 < mutate <= 1:
+    sizes = (sample, population, generations)
+    if not all(whole(n, 1) for n in sizes) or list(sizes) != sorted(sizes) or not 0 < mutate <= 1:
         raise ValueError(
             f"sample={sample}, population={population}, generations={generations}, "
-            f"mutate={mutate}: need 1 <= sample <= population <= generations and mutate in (0, 1]."
+            f"mutate={mutate}: need whole numbers 1 <= sample <= population <= generations and "
+            "mutate in (0, 1]."
         )
     identity = torch.tensor([[1.0, 0.0]], dtype=torch.float64).repeat(len(spread), 1)
     living, tried, best = deque(maxlen=population), [], (float("inf"), identity)
@@ -93,7 +98,17 @@ def aging(
         living.append((loss, maps))
         tried.append(loss)
         best = min(best, living[-1], key=lambda one: one[0])
+    need_finite(best[0], len(tried))
     return Search(best[1], tried)
+
+
+def need_finite(loss: float, tried: int) -> None:
+    """Raise a ``ValueError`` unless the loss of the best of all that were tried is finite."""
+    if not math.isfinite(loss):
+        raise ValueError(
+            f"none of the {tried} candidates that were tried has a finite loss: give every weight "
+            "and pixel a number first, and train at a lower rate."
+        )
 
 
 def _winner(living: deque, sample: int, generator: Generator) -> Tensor:
@@ -160,10 +175,11 @@ def elitist(
     >>> abs(found.best - 700) < 5
     True
     """
-    if not 2 <= parents <= population or iterations < 1:
+    sizes = (parents, population, iterations)
+    if not all(whole(n, 1) for n in sizes) or not 2 <= parents <= population:
         raise ValueError(
-            f"parents={parents}, population={population}, iterations={iterations}: need "
-            "2 <= parents <= population and at least one iteration."
+            f"parents={parents}, population={population}, iterations={iterations}: need whole "
+            "numbers, 2 <= parents <= population and at least one iteration."
         )
     known: dict[Candidate, float] = {}
 

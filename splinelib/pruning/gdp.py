@@ -31,8 +31,9 @@ class GDP(StepHook):
     -----
     The hook has the dense weights; the network has the masked ones when a batch goes through it,
     and the dense ones while the optimizer moves them. Between a step and one that scores, the
-    network is left dense. A step whose gradients are not all finite scores nothing; without any
-    scores the mask stays as it was.
+    network is left dense. A step whose gradients are not all finite scores nothing, and one that
+    does not use a layer, so that it has no gradient, does not score it: the other steps count for
+    more. While a group has no score the mask stays as it was.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class GDP(StepHook):
         self.groups: dict[str, Group] = {}  # once the network is known
         self.keep: dict[str, Tensor] = {}  # by group, once it is drawn
         self.sums: dict[str, Tensor] = {}  # of the scores in this window
+        self.times: dict[str, Tensor] = {}  # how many scores that were
         self.dense: dict[str, Tensor] = {}  # by parameter, while the network is masked
         self._gone: dict[str, Tensor] = {}
 
@@ -63,13 +65,19 @@ class GDP(StepHook):
         """The mask in force."""
         if not self.keep:
             raise ValueError(
-                f"no mask was drawn yet: the training must have at least {self.batches} steps."
+                f"no mask was drawn yet: that takes a window of {self.batches} steps in which each "
+                "layer is used and gradients are finite; take more batches."
             )
         return group_mask(net, self.groups, self.keep)
 
     def begin(self, net: nn.Module, steps: int) -> None:
         """Find the filters of the network, none of which may be frozen."""
         self._forget()
+        if steps < self.batches:
+            raise ValueError(
+                f"no mask would be drawn: the training has {steps} steps, but the first mask comes "
+                f"after {self.batches}: train longer, or take fewer batches."
+            )
         self.groups = targets(net, self.residual)
         for group in self.groups.values():
             need_trained("gdp", net, filters(net, group))
@@ -82,9 +90,12 @@ class GDP(StepHook):
 
     def _score(self, net: nn.Module) -> None:
         """Add up the scores of this batch, if they are numbers."""
-        scores = {name: taylor(net, group) for name, group in self.groups.items()}
+        found = {name: taylor(net, group) for name, group in self.groups.items()}
+        scores = {name: score for name, score in found.items() if score is not None}
         if finite(scores.values()):
-            self.sums = {name: self.sums.get(name, 0) + new for name, new in scores.items()}
+            self.sums |= {name: self.sums.get(name, 0) + new for name, new in scores.items()}
+            ones = {name: torch.ones_like(score[0]) for name, score in scores.items()}
+            self.times |= {name: self.times.get(name, 0) + one for name, one in ones.items()}
 
     def _bring_back(self, net: nn.Module) -> None:
         """Put the dense weights back."""
@@ -102,14 +113,21 @@ class GDP(StepHook):
 
     def _take_out(self, net: nn.Module, step: int) -> None:
         """Mask the network behind a step, unless the next one scores; if it is time, anew."""
-        if step % self.period == self.batches - 1 and self.sums:
-            self.keep, self.sums = exactly(self.sums, self.ratio), {}
-            self._gone = {}
+        if step % self.period == self.batches - 1:
+            self._draw()
         self.dense = {}
         if self.keep and (step + 1) % self.period >= self.batches:
             gone = self._removed(net)
             self.dense = {name: net.get_parameter(name).detach().clone() for name in gone}
             clear(net, gone)
+
+    def _draw(self) -> None:
+        """Draw a mask, if each group was scored; a step that did not use it does not count."""
+        if self.sums.keys() == self.groups.keys():
+            most = torch.stack(list(self.times.values())).max()
+            means = {name: most / self.times[name] * new for name, new in self.sums.items()}
+            self.keep, self._gone = exactly(means, self.ratio), {}
+        self.sums, self.times = {}, {}
 
     def _removed(self, net: nn.Module) -> dict[str, Tensor]:
         """What the mask removes, by parameter, on the device of the network."""
@@ -120,7 +138,7 @@ class GDP(StepHook):
 
     def state_dict(self) -> dict:
         """Dense weights, mask and unfinished scores."""
-        names = ("keep", "sums", "dense")
+        names = ("keep", "sums", "times", "dense")
         return {name: dict(getattr(self, name)) for name in names}
 
     def load_state_dict(self, state: dict) -> None:
@@ -213,7 +231,11 @@ def gdp(
     return Ticket(masked, mask)
 
 
-def taylor(net: nn.Module, group: Group) -> Tensor:
-    """First-order change ``(n,)`` of the loss without each filter of a group, from gradients."""
-    parts = [p.detach() * p.grad for p in filters(net, group).values()]
-    return torch.stack([part.reshape(group.width, -1).sum(1) for part in parts]).sum(0).abs()
+def taylor(net: nn.Module, group: Group) -> Tensor | None:
+    """First-order change ``(n,)`` of the loss without each filter of a group, from gradients.
+
+    None if no filter has a gradient.
+    """
+    parts = [p.detach() * p.grad for p in filters(net, group).values() if p.grad is not None]
+    rows = [part.reshape(group.width, -1).sum(1) for part in parts]
+    return torch.stack(rows).sum(0).abs() if rows else None

@@ -46,10 +46,8 @@ class Held(StepHook):
         self._gone: dict[str, Tensor] = {}  # on the network's device, once it is known
 
     def __repr__(self) -> str:
-        mark = 0
-        for name, kept in self._mask.entries.items():
-            mark = zlib.crc32(name.encode() + kept.numpy().tobytes(), mark)
-        return f"Held({self._mask.kept} of {self._mask.total} entries, {mark:08x})"
+        mark = checksum(self._mask.entries)
+        return f"Held({self._mask.kept} of {self._mask.total} entries, {mark})"
 
     def mask(self, net: nn.Module) -> Mask:
         """The mask that is held, the same throughout; a ``ValueError`` if it does not fit."""
@@ -75,6 +73,14 @@ class Held(StepHook):
             kept = self.mask(net).entries.items()
             self._gone = {name: ~entry.to(net.get_parameter(name).device) for name, entry in kept}
         return self._gone
+
+
+def checksum(named: Mapping[str, Tensor]) -> str:
+    """A short text that tells named masks, or clusters, from others: the checkpoint of a hook."""
+    mark = 0
+    for name, values in named.items():
+        mark = zlib.crc32(name.encode() + values.cpu().numpy().tobytes(), mark)
+    return f"{mark:08x}"
 
 
 @torch.no_grad()

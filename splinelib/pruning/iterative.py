@@ -10,6 +10,7 @@ from splinelib.pruning.slimming import slimming_scores
 from splinelib.pruning.weights import put_back
 from splinelib.surgery import cut
 from splinelib.surgery.groups import Residual, group_mask
+from splinelib.train.recipe import whole as is_whole
 
 
 def iterative(
@@ -79,8 +80,8 @@ def iterative(
     """
     check_ratio(ratio, scope)
     need_fit("iterative", fit)
-    if rounds < 1:
-        raise ValueError(f"rounds is {rounds}, but at least one round has to prune.")
+    if not is_whole(rounds, 1):
+        raise ValueError(f"rounds is {rounds}: need a whole number, at least one round to prune.")
     found = targets(net, residual, layers)
     whole = copied(net).eval()
     scores = slimming_scores(whole, found)

@@ -1,5 +1,6 @@
 """LeGR: one global ranking of all filters, made comparable by an affine map for each layer."""
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
@@ -22,6 +23,7 @@ from splinelib.pruning.family import (
 from splinelib.pruning.memory import Known, Memory, fingerprint
 from splinelib.surgery import cut
 from splinelib.surgery.groups import Group, Residual, group_mask
+from splinelib.train.recipe import whole
 from splinelib.units.walk import evaluating
 from splinelib.units.weights import current, need_eval
 
@@ -88,8 +90,8 @@ def legr(
     Raises
     ------
     ValueError
-        A setting out of range, no images, no channel that can go, a budget out of reach or (of
-        multiply-adds, with "select") not a matter of widths, a memory of another call.
+        A setting out of range, no images, no channel that can go, a budget out of reach or (with
+        "select", of "macs") not a matter of widths, another call's memory, no loss that is finite.
 
     Notes
     -----
@@ -141,7 +143,7 @@ def legr(
     generator = generator or torch.Generator().manual_seed(0)
     settings = {"steps": steps, "lr": lr, "batch": batch}
     identity = {"method": "legr", "given": fingerprint(net, x, y), "residual": residual, **settings}
-    identity |= {"held": held, "draws": fingerprint(generator.get_state())}
+    identity |= {"held": held, "draws": fingerprint(generator.get_state()), "groups": str([*found])}
     known = Known(memory, identity)
     judge = Judge(net, found, x, y, held, generator=generator, known=known, **settings)
     spread = torch.stack([values.std(correction=0) for values in norms.values()]).cpu()
@@ -208,6 +210,11 @@ class Judge:
     def __init__(
         self, net, found, x, y, held, *, steps, lr, batch, generator, known: Known | None = None
     ) -> None:
+        if not (whole(steps, 0) and whole(batch, 1) and 0 < lr < math.inf):
+            raise ValueError(
+                f"steps={steps}, batch={batch}, lr={lr}: need whole numbers, from 0 and from 1 on, "
+                "and a rate above 0."
+            )
         count = round(held * len(x))
         if not 0 < count < len(x):
             raise ValueError(
@@ -223,8 +230,8 @@ class Judge:
 
     def __call__(self, keep: Keep) -> float:
         """The loss of the network that keeps these channels."""
-        key = torch.cat([kept.cpu() for kept in keep.values()]).numpy().tobytes().hex()
         mask = partial(group_mask, self.net, self.found, keep)
+        key = fingerprint(*keep.values())
         return self.known(key, lambda: self._loss(cut(self.net, mask()).net))
 
     def _loss(self, small: nn.Module) -> float:

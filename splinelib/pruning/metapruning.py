@@ -1,5 +1,6 @@
 """MetaPruning: widths found by evolution, judged with weights that a hyper-network makes."""
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -9,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from splinelib.ops import copied
 from splinelib.pruning.budget import Budget, allowed, check_budget, macs_by_width
-from splinelib.pruning.evolution import elitist
+from splinelib.pruning.evolution import elitist, need_finite
 from splinelib.pruning.family import (
     Ticket,
     by_the_batch,
@@ -150,12 +151,16 @@ def metapruning(
         iterations=iterations,
         generator=generator,
     )
+    need_finite(min(search.tried)[1], len(search.tried))
     return Ticket(copied(net).eval(), first_channels(net, found, space.named(search.best)))
 
 
 @torch.no_grad()
 def judged(maker: PruningNet, widths: Widths, x: Tensor, y: Tensor) -> tuple[float, float]:
-    """Error and loss at some widths, with BatchNorm's statistics taken from the images."""
+    """Error and loss at some widths, with BatchNorm's statistics taken from the images.
+
+    Both are infinite if the loss is not finite.
+    """
     at, parts = torch.tensor(widths, device=x.device), x.tensor_split(-(-len(x) // PART))
     norms = [module for module in by_the_batch(maker).modules() if isinstance(module, _BatchNorm)]
     for norm in norms:
@@ -165,13 +170,18 @@ def judged(maker: PruningNet, widths: Widths, x: Tensor, y: Tensor) -> tuple[flo
         maker.run(part, at)
     maker.eval()
     logits = torch.cat([maker.run(part, at) for part in parts])
-    return float((logits.argmax(1) != y).double().mean()), float(F.cross_entropy(logits, y))
+    loss = float(F.cross_entropy(logits, y))
+    if not math.isfinite(loss):
+        return math.inf, math.inf
+    return float((logits.argmax(1) != y).double().mean()), loss
 
 
 class Space:
     """The widths that a budget allows, and how one comes to others of them."""
 
     def __init__(self, net, found, ratio, budget, shape, scales, mutate, generator) -> None:
+        if not 0 <= mutate <= 1:
+            raise ValueError(f"mutate is {mutate}, but is a chance, in [0, 1].")
         self.names, self.whole = list(found), [group.width for group in found.values()]
         self.scales, self.mutate, self.generator = list(scales), mutate, generator
         macs = macs_by_width(net, found, shape)

@@ -12,6 +12,7 @@ from splinelib.masks import Mask
 from splinelib.ops import copied
 from splinelib.pruning.family import targets
 from splinelib.surgery.groups import Group, Residual, group_mask
+from splinelib.train.recipe import whole as is_whole
 from splinelib.units.order import NORMS
 
 SCALES = tuple((10 + 3 * i) / 100 for i in range(31))
@@ -110,9 +111,10 @@ class PruningNet(nn.Module):
         residual: Residual = "inner",
     ) -> None:
         super().__init__()
-        if not scales or not all(0 < scale <= 1 for scale in scales) or hidden < 1:
+        if not scales or not all(0 < scale <= 1 for scale in scales) or not is_whole(hidden, 1):
             raise ValueError(
-                f"scales={scales}, hidden={hidden}: need shares in (0, 1] and at least one unit."
+                f"scales={scales}, hidden={hidden}: need shares in (0, 1] and a whole number of "
+                "units, at least one."
             )
         generator = generator or torch.Generator().manual_seed(0)
         self.found = targets(net, residual)

@@ -10,7 +10,7 @@ from splinelib.masks import Mask
 from splinelib.pruning.erk import erk
 from splinelib.pruning.family import Ticket, check_ratio, need_fit, prunable
 from splinelib.pruning.filters import need_trained
-from splinelib.pruning.held import clear, still
+from splinelib.pruning.held import checksum, clear, still
 from splinelib.train.hook import StepHook
 from splinelib.train.recipe import whole
 from splinelib.train.step import finite
@@ -49,14 +49,14 @@ class RigL(StepHook):
                 f"period={period}, alpha={alpha}, stop={stop}: need a whole period >= 1, alpha in "
                 "[0, 1] and stop in (0, 1]."
             )
-        self.start = {name: entries.clone() for name, entries in kept.items()}
-        self.counts = {name: int(entries.sum()) for name, entries in kept.items()}
+        self.start = dict(Mask(kept).entries)  # copies, bool
+        self.counts = {name: int(entries.sum()) for name, entries in self.start.items()}
         self.period, self.alpha, self.stop = period, alpha, stop
         self.kept, self.last, self.end = dict(self.start), -period, 1
 
     def __repr__(self) -> str:
         total, settings = sum(self.counts.values()), f"{self.period}, {self.alpha}, {self.stop}"
-        return f"RigL({total} weights, {settings})"
+        return f"RigL({total} weights, {checksum(self.start)}, {settings})"
 
     def mask(self, net: nn.Module) -> Mask:
         """The weights in use now."""
@@ -64,6 +64,7 @@ class RigL(StepHook):
 
     def begin(self, net: nn.Module, steps: int) -> None:
         """Go back to the first mask, and learn from the length of the run when updates end."""
+        Mask(self.start).check(net)
         way_out = ", or name its layer in dense, so that it stays whole"
         need_trained("rigl", net, self.start, way_out)
         device = next(net.parameters()).device

@@ -25,7 +25,8 @@ class SFP(StepHook):
 
     Notes
     -----
-    A filter that is zeroed keeps waiting for its first step back while steps are skipped.
+    A filter that is zeroed keeps waiting for its first step back while steps are skipped, or do
+    not use its layer.
     """
 
     def __init__(self, ratio: float, *, rescale: bool = True, residual: Residual = "inner") -> None:
@@ -44,6 +45,7 @@ class SFP(StepHook):
         self._norms: dict[str, str | None] = {}  # BatchNorm directly behind each layer
         self.sizes: dict[str, Tensor] = {}  # by layer: norms of its filters before they were zeroed
         self.gone: dict[str, Tensor] = {}  # by layer: filters whose first step back is to come
+        self._waits: dict[str, Tensor] = {}  # those of layers that this step does not use
 
     def __repr__(self) -> str:
         return f"SFP(ratio={self.ratio}, rescale={self.rescale}, residual={self.residual!r})"
@@ -94,6 +96,8 @@ class SFP(StepHook):
 
     def before_step(self, net: nn.Module, step: int) -> None:
         """Take out of the first gradient of a zeroed filter what BatchNorm put in too much."""
+        unused = [path for path in self.gone if net.get_submodule(path).weight.grad is None]
+        self._waits = {path: self.gone.pop(path) for path in unused}
         for path, gone in self.gone.items():
             norm, grad = net.get_submodule(self._norms[path]), net.get_submodule(path).weight.grad
             usual = (norm.eps / (norm.running_var + norm.eps)).sqrt()
@@ -105,7 +109,7 @@ class SFP(StepHook):
             weight = net.get_submodule(path).weight
             factor = self.sizes[path] / _norms(weight).clamp_min(1e-30)
             weight.mul_(_column(torch.where(gone, factor, 1), weight))
-        self.gone = {}
+        self.gone, self._waits = self._waits, {}
 
     def state_dict(self) -> dict:
         """Norms of the filters, and which of them are on their way back."""

@@ -73,8 +73,8 @@ def synflow(
         raise ValueError(
             f"rounds is {rounds}: need a whole number, at least one; the source takes 100."
         )
-    need_homogeneous(positive, ones)
     weights = prunable(positive)
+    need_homogeneous(positive, ones)
     kept = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
     for k in range(1, rounds + 1):
         scores = flow(positive, ones)

@@ -11,6 +11,7 @@ from splinelib.pruning.family import Ticket, check_fits, check_ratio, count, tar
 from splinelib.pruning.held import Held
 from splinelib.pruning.terms import column_scaled, terms
 from splinelib.surgery.groups import Residual, group_mask
+from splinelib.train.recipe import whole
 from splinelib.units.weights import need_eval
 
 
@@ -152,9 +153,10 @@ def factors(Z: Tensor, keep: Tensor) -> Tensor:
 
 def need_x(x: Tensor | None, samples: int) -> None:
     """Raise a ``ValueError`` unless there are images, and outputs to draw in each."""
-    if not isinstance(x, Tensor) or not len(x) or samples < 1:
+    if not isinstance(x, Tensor) or not len(x) or not whole(samples, 1):
         got = tuple(x.shape) if isinstance(x, Tensor) else x
         raise ValueError(
-            f"thinet looks at the outputs of layers, so it needs images x (b, ...) and samples of "
-            f"at least 1 in each: thinet(net, ratio, x); got x {got}, samples {samples}."
+            "thinet looks at the outputs of layers, so it needs images x (b, ...) and a whole "
+            "number of samples, at least 1, in each: thinet(net, ratio, x); got x "
+            f"{got}, samples {samples}."
         )

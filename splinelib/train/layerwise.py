@@ -1,6 +1,8 @@
 """Greedy layerwise pretraining: each layer learns to classify before the next one is looked at."""
 
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -55,7 +57,9 @@ def layerwise(
     generator : torch.Generator, optional
         On the CPU; draws the auxiliary classifiers. Default: a fresh one with seed 0.
     **options
-        For ``train``, such as ``test`` or ``speed``.
+        For ``train``, such as ``test`` or ``speed``. With ``checkpoint``, each layer has a file of
+        its own beside that path, "run-4.pt" for the layer "4" and the path "run.pt", and the same
+        call goes on after an interruption.
 
     Returns
     -------
@@ -104,7 +108,7 @@ def layerwise(
         drops=tuple(range(every, epochs, every)),
         factor=factor,
     )
-    fit = fit or (lambda stage, label, **settings: train(stage, **settings, **options))
+    fit = fit or partial(_trained, options=options)
     generator = generator or torch.Generator().manual_seed(0)
     net, runs = copied(net).eval(), []
     parts = _parts(net)
@@ -119,6 +123,14 @@ def layerwise(
             module.load_state_dict(trained.state_dict())
         runs.append(run)
     return Layerwise(net, runs)
+
+
+def _trained(stage: nn.Module, label: str, *, options: dict, **settings) -> Run:
+    """Train one layer, with a checkpoint of its own."""
+    if path := options.get("checkpoint"):
+        path, layer = Path(path), label.removeprefix("layer ")
+        options = {**options, "checkpoint": path.with_name(f"{path.stem}-{layer}{path.suffix}")}
+    return train(stage, **settings, **options)
 
 
 class Stage(nn.Module):
