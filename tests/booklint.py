@@ -29,6 +29,8 @@ OPENING = ["Question", "You will be able to", "Prerequisites", "Runs in", "Follo
 CHAPTERS_ONLY = {"lint_slider", "lint_opening", "lint_parts", "lint_exercises"}
 CHAPTERS_ONLY |= {"lint_quick_checks"}
 # Assignments: the whole text of a question is one cell, and checks are as long as they must be.
+# What a student's copy does not show of a master.
+TAKEN_AWAY = re.compile(r" *### BEGIN (SOLUTION|HIDDEN TESTS)\n.*?### END \1\n?", re.DOTALL)
 NOT_FOR_ASSIGNMENTS = CHAPTERS_ONLY | {"lint_median", "lint_references"}
 
 Lint = Callable[[NotebookNode], list[str]]
@@ -225,7 +227,7 @@ def lint_first_cell(nb: NotebookNode) -> list[str]:
 def lint_cell_length(nb: NotebookNode) -> list[str]:
     """One idea a cell: short at the median, none long unless it is folded away."""
     seen = [c for c in code_cells(nb) if not is_hidden(c)]
-    lengths = [len(c.source.strip().splitlines()) for c in seen]
+    lengths = [len(TAKEN_AWAY.sub("", c.source).strip().splitlines()) for c in seen]
     wrong = [
         f"{start(c)} shows {n} lines, at most {VISIBLE_LINES}: use splinelib, or tag hide-input"
         for c, n in zip(seen, lengths, strict=True)
