@@ -81,7 +81,8 @@ def working_copy(net: nn.Module) -> nn.Module:
         if isinstance(module, (*LAYERS, *NORMS)) and "weight" not in module._parameters:
             raise ValueError(
                 f"the weight of '{path}' is computed from other parameters (a parametrization, or "
-                "a norm), so it cannot be edited; make it permanent first."
+                "a norm), so it cannot be edited; make it permanent first: of a parametrization by "
+                "torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')."
             )
     for name, value in (*net.named_parameters(), *net.named_buffers()):
         if not value.isfinite().all():

@@ -401,7 +401,7 @@ BAD = {
     "smooth": (lambda: (nn.Sequential(nn.GELU()), Mask({})), "GELU"),
     "parametrized": (
         lambda: (nn.Sequential(parametrizations.weight_norm(nn.Linear(2, 2))), Mask({})),
-        "computed from other parameters",
+        r"computed from other parameters.*remove_parametrizations\(layer, 'weight'\)",
     ),
     "a hook": (lambda: (nn.Sequential(spectral_norm(nn.Linear(2, 2))), Mask({})), "make it perm"),
     "NaN": (lambda: (nn.Sequential(nan(nn.Linear(2, 2))), Mask({})), "NaN"),
