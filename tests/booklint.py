@@ -28,9 +28,9 @@ LAST_PARTS = ["Summary", "Exercises", "References"]
 OPENING = ["Question", "You will be able to", "Prerequisites", "Runs in", "Follows"]
 CHAPTERS_ONLY = {"lint_slider", "lint_opening", "lint_parts", "lint_exercises"}
 CHAPTERS_ONLY |= {"lint_quick_checks"}
-# Assignments: the whole text of a question is one cell, and checks are as long as they must be.
 # What a student's copy does not show of a master.
 TAKEN_AWAY = re.compile(r" *### BEGIN (SOLUTION|HIDDEN TESTS)\n.*?### END \1\n?", re.DOTALL)
+# Assignments: the whole text of a question is one cell, and checks are as long as they must be.
 NOT_FOR_ASSIGNMENTS = CHAPTERS_ONLY | {"lint_median", "lint_references"}
 
 Lint = Callable[[NotebookNode], list[str]]
