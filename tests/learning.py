@@ -4,7 +4,7 @@ import planted
 import torch
 from torch import nn
 
-from splinelib import data
+from splinelib import data, nets
 from splinelib.data.images import ImageSet
 from splinelib.surgery import groups
 from splinelib.train import Recipe, trainer
@@ -38,3 +38,15 @@ def fit(form="convnet", recipe=SHORT):
 
 def halves(net):
     return {name: torch.arange(group.width) // 2 for name, group in groups(net).items()}
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def first(found, widths):
+    return {name: torch.arange(found[name].width) < width for name, width in widths.items()}
+
+
+def normed(channels=4, dtype=torch.float64):
+    return nets.convnet((1, 6, 6), (channels,), (3,), 3, batch_norm=True, dtype=dtype)

@@ -167,6 +167,24 @@ def test_a_lottery_without_training_is_refused():
 # --- ThiNet, trained between the layers ---
 
 
+def test_thinet_looks_at_a_layer_without_the_channels_that_went_before():
+    net = nets.build("convnet", 3, in_shape=(1, 6, 6), channels=(4, 6)).double().eval()
+    x = torch.randn(6, 1, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    draws = torch.Generator().manual_seed(0)
+    one = thinet_ticket(net, 0.5, x=x, layers=["0"], generator=draws)
+    two = thinet_ticket(one.mask.apply(one.net), 0.5, x=x, layers=["3"], generator=draws)
+    both = thinet_ticket(net, 0.5, x=x)
+    assert both.mask == one.mask & two.mask
+    assert gap(both.net, two.net) == 0
+    assert gap(both.net, both.mask.apply(both.net)) == 0  # what went is 0, without any training
+
+
+@pytest.mark.parametrize("samples", [0, 2.5])
+def test_thinet_draws_whole_numbers(samples):
+    with pytest.raises(ValueError, match=f"whole number of samples.* samples {samples}"):
+        thinet(network("mlp"), 0.5, torch.eye(6, dtype=torch.float64), samples=samples)
+
+
 def test_thinet_trains_after_each_layer_with_the_masks_so_far():
     fit, labels, held = trainer(source(), SHORT), [], []
 

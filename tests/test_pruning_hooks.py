@@ -111,6 +111,22 @@ def team():
     return Team()
 
 
+@pytest.mark.parametrize("place", [(0, 2), (1, 0), (1, 2), (2, 1)])
+@pytest.mark.parametrize("name", HOOKS)
+def test_a_run_that_was_killed_ends_with_the_same_bits(tmp_path, name, place):
+    net, path = network(), tmp_path / "run.pt"
+
+    def run(batches, **options):
+        hook = HOOKS[name](net)
+        return train(net, batches, SHORT, hook=hook, **options).net, hook
+
+    with pytest.raises(InterruptedRunError):
+        run(Breaking(source(), *place), checkpoint=path, save_every=0)
+    (resumed, hook), (straight, other) = run(source(), checkpoint=path), run(source())
+    assert gap(resumed, straight) == 0
+    assert hook.mask(resumed) == other.mask(straight)
+
+
 @needs_gpu
 @pytest.mark.parametrize("name", HOOKS)
 def test_a_run_goes_on_on_a_gpu(tmp_path, name):

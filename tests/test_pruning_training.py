@@ -6,12 +6,12 @@ from dataclasses import replace
 import planted
 import pytest
 import torch
-from learning import PLAIN, SHORT, fit, halves, images, network, source
+from learning import PLAIN, SHORT, fit, images, network, source
 from torch import nn
-from training import Breaking, InterruptedRunError, gap
+from training import gap
 
 from splinelib import data, nets
-from splinelib.pruning.c_sgd import CSGD, c_sgd
+from splinelib.pruning.c_sgd import c_sgd
 from splinelib.pruning.erk import erk
 from splinelib.pruning.gal import gal
 from splinelib.pruning.gdp import GDP, gdp, taylor
@@ -80,34 +80,6 @@ def test_bad_input(method):
 def test_bad_settings(call, message):
     with pytest.raises(ValueError, match=message):
         call(network())
-
-
-# checkpoints
-
-
-HOOKS = {
-    "sfp": lambda net: SFP(0.5),
-    "gdp": lambda net: GDP(0.5, period=4, batches=2),
-    "rigl": lambda net: RigL({"4.weight": torch.rand(net[4].weight.shape) < 0.5}, period=2),
-    "c-sgd": lambda net: CSGD(groups(net), halves(net), strength=0.5),
-}
-
-
-@pytest.mark.parametrize("place", [(0, 2), (1, 0), (1, 2), (2, 1)])
-@pytest.mark.parametrize("name", HOOKS)
-def test_a_run_that_was_killed_ends_with_the_same_bits(tmp_path, name, place):
-    net, path = network(), tmp_path / "run.pt"
-
-    def run(batches, **options):
-        torch.manual_seed(0)
-        hook = HOOKS[name](net)
-        return train(net, batches, SHORT, hook=hook, **options).net, hook
-
-    with pytest.raises(InterruptedRunError):
-        run(Breaking(source(), *place), checkpoint=path, save_every=0)
-    (resumed, hook), (straight, other) = run(source(), checkpoint=path), run(source())
-    assert gap(resumed, straight) == 0
-    assert hook.mask(resumed) == other.mask(straight)
 
 
 # soft filter pruning
