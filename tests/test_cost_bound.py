@@ -85,6 +85,31 @@ def test_bytes_of_each_layer_by_hand(inplace):
     assert layers["5"][0] == 3 * 2 * batch * 64 * 3
 
 
+@pytest.mark.parametrize("groups", [1, 2, 4, 8])
+@pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
+def test_grouped_convolutions_by_hand(kind, groups):
+    """Each of 8 outputs reads 8 / groups channels, in the forward pass and for two gradients."""
+    net = nn.Sequential(
+        nn.Conv2d(2, 8, 1), kind(8, 8, 3, stride=2, groups=groups), nn.Flatten(), nn.LazyLinear(3)
+    )
+    net(torch.zeros(2, 2, 9, 9))
+    flops, _ = cost.training_step(net, (2, 9, 9), batch=4).layers()["1"]
+    places = 4 * 4 if kind is nn.Conv2d else 9 * 9  # at which the filters are laid
+    once = 2 * 4 * places * 8 * (8 // groups) * 9
+    assert flops == 3 * once
+
+
+def test_a_depthwise_network_by_hand():
+    net = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1, bias=False), nn.ReLU(),
+        nn.Conv2d(6, 6, 3, padding=1, groups=6, bias=False), nn.ReLU(),
+        nn.Conv2d(6, 4, 1, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2),
+    )  # fmt: skip
+    first, depthwise, pointwise, last = 64 * 6 * 27, 64 * 6 * 9, 64 * 4 * 6, 8
+    macs = 2 * first + 3 * (depthwise + pointwise + last)  # the images need no gradient
+    assert cost.training_step(net, (3, 8, 8), batch=5).flops == 2 * 5 * macs
+
+
 def test_layers_sum_up_and_nothing_of_a_chain_is_left_over():
     net = small("vgg16")
     step = cost.training_step(net, (3, 32, 32), 4)

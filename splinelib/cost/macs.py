@@ -2,12 +2,12 @@
 
 import copy
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from splinelib.ops import unwrapped
 
@@ -109,6 +109,19 @@ class _Account:
         counted = self.counter.get_total_flops()
         self.flops[self._at_work[-1]] += counted - self._booked
         self._booked = counted
+
+
+def flops_of(packet: Callable, args: tuple, kwargs: Mapping, out: object) -> int:
+    """Floating-point operations of one call of a PyTorch operation, 0 if it does no products."""
+    if packet is torch.ops.aten.convolution_backward:
+        # PyTorch's own formula takes a gradient of grouped weights as if there were no groups. Each
+        # gradient takes the products of the forward pass: the weights once at every output pixel.
+        (grad, x, weight, *_, transposed, _, _, wanted) = args
+        pixels = (x if transposed else grad).shape[2:].numel()
+        return 2 * sum(wanted[:2]) * grad.shape[0] * pixels * weight.numel()
+    if packet not in flop_registry:
+        return 0
+    return int(flop_registry[packet](*args, **kwargs, out_val=out))
 
 
 def weightless(net: nn.Module) -> nn.Module:

@@ -13,10 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
 from splinelib.cost.ledger import count
-from splinelib.cost.macs import macs, weightless
+from splinelib.cost.macs import flops_of, macs, weightless
 from splinelib.ops import unwrapped
 
 NO_KERNEL = {torch.ops.aten._unsafe_view, torch.ops.aten.empty, torch.ops.aten.empty_like}
@@ -193,9 +192,7 @@ class _Log(TorchDispatchMode):
         out = func(*args, **kwargs)
         packet = func._overloadpacket
         if packet not in NO_KERNEL and not _is_view(func):
-            flops = 0
-            if packet in flop_registry:
-                flops = int(flop_registry[packet](*args, **kwargs, out_val=out))
+            flops = flops_of(packet, args, kwargs, out)
             moved = sum(map(_size, tree_leaves((args, kwargs, out))))
             name = str(packet).removeprefix("aten.")
             self.operations.append(Operation(self._at_work[-1], name, flops, moved))

@@ -73,10 +73,11 @@ def _draw(n: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor
     lightness = ground.sum(1) // 3 + whole(30, 70) * (2 * whole(0, 1) - 1)
     tint = PALETTE * (2 * palette - 1)
     paint = lightness[:, None] + tint[:, None] * torch.tensor([1, 0, -1])
-    picture = torch.where(inside[:, None], paint[..., None, None], ground[..., None, None])
+    flat = (colours[..., None, None].short() for colours in (paint, ground))  # 2 bytes a number
+    picture = torch.where(inside[:, None], *flat)
     for _ in range(4):  # four uniform numbers make a bell, in whole numbers
-        picture = picture + whole(-NOISE, NOISE, 3, size, size)
-    return picture.clamp(0, 255).to(torch.uint8), labels
+        picture += whole(-NOISE, NOISE, 3, size, size)
+    return picture.clamp_(0, 255).to(torch.uint8), labels
 
 
 def _inside(shape: Tensor, size: int, center: Tensor, radius: Tensor) -> Tensor:
