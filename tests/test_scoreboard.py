@@ -18,6 +18,7 @@ from splinelib.experiments.scoreboard import (
     ELSEWHERE,
     FEW,
     FOLLOWS,
+    NO_ANSWER,
     NOT_RUN,
     STAND_IN,
     as_table,
@@ -123,6 +124,20 @@ def test_operations_and_energy_have_rules_of_their_own(tmp_path):
         assert status(folder, name, "energy_kj") == ELSEWHERE
 
 
+def test_operations_are_judged_by_one_seed_within_two_per_cent():
+    for share, expected in ((1.019, True), (0.981, True), (1.021, False), (0.979, False)):
+        assert agrees([share * 12.5], printed(12.5, None, 2, "flops_p")) is expected
+
+
+def test_a_run_that_did_not_measure_a_number_says_so(tmp_path):
+    name = "vgg16/cifar10/ns-50"
+    record(tmp_path, name, [0.93], energy=None)
+    (row,) = rows_of(tmp_path, name, "energy_kj")
+    assert (row.status, row.values, row.files, row.ours) == (NO_ANSWER, (), (), None)
+    assert row.data == "cifar10"
+    assert headline([row]) == f"1 numbers in 1 tables: 1 {NO_ANSWER}"
+
+
 def test_a_damaged_result_is_not_passed_over(tmp_path):
     record(tmp_path, DENSE, [0.9])
     (tmp_path / DENSE / "seed0.json").write_text("{")
@@ -147,6 +162,36 @@ def test_noise_is_welchs_test(gap):
     paper = mean + gap
     p = stats.ttest_ind_from_stats(mean, sd, 3, paper, 0.12, 5, equal_var=False).pvalue
     assert agrees(ours, printed(paper, 0.12)) == (p >= 0.05)
+
+
+@pytest.mark.parametrize(("table", "runs"), [(1, 5), (2, 5), (4, 3), (3, 3), (9, 3)])
+def test_their_deviation_counts_over_the_runs_of_their_table(table, runs):
+    """Theirs is the large one here, so the limit is their quantile and standard error."""
+    ours, sd = [93.0, 93.001, 93.002], 0.8
+    error = math.hypot(sd / math.sqrt(runs), stats.tstd(ours) / math.sqrt(3))
+    reach = stats.t.ppf(0.975, runs - 1) * error
+    for sign in (1, -1):
+        for more, expected in ((0.004, True), (0.006, False)):  # half of 0.01 is added
+            paper = printed(93.001 + sign * (reach + more), sd, table)
+            assert agrees(ours, paper) == expected
+
+
+@pytest.mark.parametrize(
+    ("quantity", "half"),
+    [("accuracy", 0.005), ("top5", 0.005), ("emerge_epoch", 0.5), ("distance_epoch_40", 0.0005)],
+)
+def test_half_of_the_last_digit_printed_is_added(quantity, half):
+    for sign in (1, -1):
+        inside, outside = (printed(9 + sign * f * half, None, 12, quantity) for f in (0.98, 1.02))
+        assert agrees([9.0, 9.0], inside)
+        assert not agrees([9.0, 9.0], outside)
+
+
+@pytest.mark.parametrize("quantity", ["accuracy", "flops_p"])
+def test_a_value_that_is_no_number_is_refused(quantity):
+    for wrong in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="must be finite numbers, one a seed"):
+            agrees([wrong, 92.0], printed(92.0, 0.1, 2, quantity))
 
 
 def test_without_a_printed_deviation_one_more_run_of_ours_could_be_it():
@@ -184,6 +229,21 @@ def test_each_figure_of_the_paper_leads_to_one_of_ours():
         assert figure.label in names, f"{figure.chapter} has no figure {figure.label}"
         text = booklint.prose(nb) + json.dumps([c.metadata for c in nb.cells])
         assert figure.name in text, f"{figure.chapter} does not mention {figure.name}"
+
+
+def test_a_figure_is_called_by_the_title_of_its_chapter(tmp_path):
+    for figure, cells in zip(figures.FIGURES, figures.figure_table(tmp_path).cells, strict=True):
+        nb = read(ROOT / "book" / f"{figure.chapter}.ipynb")
+        assert nb.cells[0].source.splitlines()[0] == f"# {cells[2]}"
+
+
+def test_a_cell_is_of_the_figure_that_it_names_and_of_no_longer_number():
+    first, fifth = figures.FIGURES[0], figures.FIGURES[4]
+    for cell in ("Fig. 5", "Fig. 5a", "Fig. 5 | VGG-16"):
+        assert figures._names(fifth, cell)
+        assert not figures._names(first, cell)
+    for number in range(10, 16):
+        assert not figures._names(first, f"Fig. {number} | VGG-16")
 
 
 def test_runs_of_a_figure_are_counted_on_its_own_data(tmp_path):

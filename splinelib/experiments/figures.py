@@ -13,6 +13,17 @@ EXACT = "redrawn exactly, with our own networks"
 SMALL = "redrawn at small scale, with our own networks"
 SCALE = "drawn where runs are recorded"
 
+CHAPTERS = {
+    "cifar": "EB spline pruning on CIFAR",
+    "early_birds": "Drawing the ticket",
+    "masks": "What a mask does to a partition",
+    "partition": "The partition, layer after layer",
+    "pruning_lens": "Pruning under the lens",
+    "redundancy": "Redundant units",
+    "settles_early": "The partition settles early",
+    "start_wide": "Why start wide",
+}
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -90,7 +101,7 @@ def _figure(figure: Figure, recorded: Mapping[str, list[dict]]) -> list[str | Li
     wanted = [e for e in registry().values() if any(_names(figure, cell) for cell in e.cells)]
     run = sum(any(r["data"]["name"] == e.data for r in recorded.get(e.name, ())) for e in wanted)
     told = f"{run} of {len(wanted)}" if run else NOT_RUN
-    link = Link(figure.label, f"{figure.chapter}.html#{figure.label.replace('_', '-')}")
+    link = Link(CHAPTERS[figure.chapter], f"{figure.chapter}.html#{figure.label.replace('_', '-')}")
     return [figure.name, figure.shows, link, figure.how, told if wanted else None]
 
 

@@ -31,6 +31,11 @@ def agrees(values: Sequence[float], printed: Printed) -> bool | None:
     bool or None
         None if it cannot be said: fewer than two seeds.
 
+    Raises
+    ------
+    ValueError
+        A value that is no finite number.
+
     Notes
     -----
     Operations (``flops_p``) agree within 2 %, from the first seed on. Any other number agrees if
@@ -47,6 +52,11 @@ def agrees(values: Sequence[float], printed: Printed) -> bool | None:
     """
     if printed.value is None or not values:
         return None
+    if not all(map(math.isfinite, values)):
+        raise ValueError(
+            f"values are {list(values)}, but must be finite numbers, one a seed: leave out runs "
+            "that gave none"
+        )
     mean, sd = mean_sd(values)
     gap = abs(mean - printed.value)
     if printed.quantity == "flops_p":

@@ -128,7 +128,7 @@ def _row(printed: Printed, e: Experiment | None, recorded: Mapping[str, list[dic
         return Row(printed)
     own = [run for run in runs if run["data"]["name"] == e.data]
     data = e.data if own else runs[0]["data"]["name"]
-    runs = own or [run for run in runs if run["data"]["name"] == data]
+    runs = [run for run in runs if run["data"]["name"] == data]
     told = [(value, run) for run in runs if (value := ours(run, printed)) is not None]
     if not told:
         return Row(printed, data=data, status=NO_ANSWER)
@@ -181,7 +181,7 @@ def as_table(rows: Iterable[Row], caption: str, uid: str = "scoreboard", **optio
     -------
     Table
     """
-    heads = ["method", "paper", "ours (seeds)", "status", "number", "in", "network", "run on"]
+    heads = ["method", "network", "paper", "ours (seeds)", "status", "number", "in", "run on"]
     options.setdefault("choose", ["in", "network", "number", "status"])
     return table(
         [_cells(row) for row in rows],
@@ -198,9 +198,9 @@ def _cells(row: Row) -> list[str | Link | None]:
     share = f" {100 * p.ratio:g}\N{NO-BREAK SPACE}%" if p.ratio else ""
     files = f"{len(row.files)} file" + "s" * (len(row.files) > 1)
     link = _link(files, row.files[0].rpartition("/")[0]) if row.files else None
-    both = [f"{p.method}{share}", str(p).replace("-", "−"), row.ours, row.status]
-    where = [row.quantity, f"Table {p.table}", f"{p.network}, {p.dataset}"]
-    return [*both, *where, row.data, link]
+    what = [f"{p.method}{share}", f"{p.network}, {p.dataset}"]
+    both = [str(p).replace("-", "−"), row.ours, row.status]
+    return [*what, *both, row.quantity, f"Table {p.table}", row.data, link]
 
 
 def _link(text: str, name: str) -> str | Link:
