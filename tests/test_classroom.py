@@ -25,6 +25,32 @@ def codes_spec(net, x):
 """
 
 CHEATS = {
+    "a deque": """
+        from splinelib.affine import codes
+        box = deque([codes])
+        def f(net, x): return box[0](net, x)""",
+    "an array of objects": """
+        from splinelib.affine import codes
+        box = np.array([codes, None], dtype=object)
+        def f(net, x): return box[0](net, x)""",
+    "an attribute of a tensor": """
+        from splinelib.affine import codes
+        keep = torch.zeros(1)
+        keep.f = codes
+        def f(net, x): return keep.f(net, x)""",
+    "an iterator": """
+        from splinelib.affine import codes
+        import itertools
+        box = itertools.repeat(codes)
+        def f(net, x): return next(box)(net, x)""",
+    "a generator": """
+        from splinelib.affine import codes
+        box = (g for g in [codes])
+        def f(net, x): return next(box)(net, x)""",
+    "an operator of torch's": """
+        from splinelib.affine import codes
+        torch.nn.Module.__matmul__ = lambda net, x: codes(net, x)
+        def f(net, x): return net @ x""",
     "from-import": """
         from splinelib.affine import codes
         def f(net, x): return codes(net, x)""",
@@ -250,6 +276,8 @@ def restored() -> object:
     for owner in (torch, torch.nn.functional, torch.Tensor):
         if "sgn2" in vars(owner):
             delattr(owner, "sgn2")
+    if "__matmul__" in vars(torch.nn.Module):
+        delattr(torch.nn.Module, "__matmul__")
 
 
 @pytest.mark.parametrize("name", CHEATS)

@@ -11,12 +11,14 @@ from __future__ import annotations
 import builtins
 import dis
 import functools
+import gc
 import inspect
 import sys
 import types
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 
 ALLOWED = {"torch", "numpy", "math", "itertools", "functools", "collections", "fractions", "heapq"}
@@ -30,6 +32,8 @@ TRICKS |= {"__loader__", "__spec__", "__wrapped__", "get_ipython", "In", "_ih"}
 LOADS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS", "LOAD_FROM_DICT_OR_DEREF"}
 ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "IMPORT_FROM"}
 PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...), type(NotImplemented))
+CONTAINERS = {"builtins", "collections", "itertools"}  # homes of what holds other things
+PATCHED = (torch.Tensor, torch.nn.Module, torch.nn.Linear)  # classes that take new methods
 _MISSING = object()
 
 
@@ -76,7 +80,10 @@ def own(function: Callable, refused: Collection[str] = ()) -> None:
         raise AssertionError(
             f"this is {whole}, not a function of this notebook: write it with def, in its cell"
         )
-    _Reader(notebook, frozenset(refused)).value(function, (), name)
+    reader = _Reader(notebook, frozenset(refused))
+    reader.value(function, (), name)
+    for added in _added(notebook):  # an operator is called without its name
+        reader.value(added, (name,), added.__name__)
 
 
 class _Reader:
@@ -227,6 +234,22 @@ def _parts(value: Any) -> list[Any]:
         return [value.__func__]
     if isinstance(value, property):
         return [value.fget, value.fset, value.fdel]
-    if isinstance(value, types.ModuleType | torch.Tensor):
+    if isinstance(value, types.ModuleType):
         return []
-    return [type(value), *(vars(value).values() if hasattr(value, "__dict__") else ())]
+    inside = list(vars(value).values()) if hasattr(value, "__dict__") else []
+    if isinstance(value, torch.Tensor):
+        return inside
+    if isinstance(value, np.ndarray):
+        return [*inside, *(value.flat if value.dtype == object else ())]
+    if type(value).__module__ in CONTAINERS and not callable(value):  # deque, iterators, ...
+        return [*inside, *gc.get_referents(value)]
+    return [type(value), *inside]
+
+
+def _added(notebook: dict[str, Any]) -> Iterator[types.FunctionType]:
+    """Methods that the notebook, or splinelib on its behalf, has put into classes of torch."""
+    for part in (part for cls in PATCHED for part in vars(cls).values()):
+        if isinstance(part, types.FunctionType) and (
+            part.__globals__ is notebook or _home(part).startswith("splinelib")
+        ):
+            yield part

@@ -58,8 +58,6 @@ class Stream:
         Batches and images an epoch.
     batch, name, shape, classes
         As in :class:`splinelib.data.Batches`.
-    labels : Tensor (images,) int64
-        Rows of ``classes``, in the order of the folder.
     mean, std : tuple of float
         ImageNet's, what the inputs are normalised with.
 
@@ -120,7 +118,7 @@ class Stream:
 
     @property
     def labels(self) -> Tensor:
-        """Rows of ``classes``, one an image, on the device of the batches."""
+        """Rows of ``classes``, in the order of the folder, on the device of the batches."""
         return self._pictures.labels.to(self.device)
 
     def subset(self, rows: Rows, name: str | None = None) -> Self:
