@@ -116,6 +116,7 @@ def test_hidden_checks_ask_whose_work_it_is(master: Path) -> None:
     for question in {question_of(name) for name in hidden}:
         text = "".join(source for name, source in hidden.items() if question_of(name) == question)
         assert re.search(r"\bown\(\w", text), f"{question}: its hidden checks never call own"
+        assert "_spec(" not in text, f"{question}: a student's cell can overwrite a specification"
         assert "within(" in text, f"{question}: no hidden check at a size for which loops are slow"
 
 

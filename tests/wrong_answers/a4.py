@@ -67,6 +67,30 @@ def pack(z):
 """,
         only(Q1, "hidden-2"),
     ),
+    Wrong(
+        "on the line counts as active, and the specification made to agree",
+        "a4-q1-pack",
+        "",
+        """
+def pack(z):
+    bits = F.pad((z >= 0).to(torch.uint8), (0, -z.shape[1] % 8)).reshape(len(z), -1, 8)
+    return (bits * 2 ** torch.arange(8, dtype=torch.uint8)).sum(dim=2, dtype=torch.uint8)
+pack_spec = lambda z: pack(z)
+""",
+        only(Q1, "check-1", "hidden-1"),
+    ),
+    Wrong(
+        "highest bit first, and the specification made to agree",
+        "a4-q1-pack",
+        "",
+        """
+def pack(z):
+    bits = F.pad((z > 0).to(torch.uint8), (0, -z.shape[1] % 8)).reshape(len(z), -1, 8)
+    return (bits * (128 // 2 ** torch.arange(8))).sum(dim=2).to(torch.uint8)
+pack_spec = lambda z: pack(z)
+""",
+        only(Q1, "check-1", "hidden-1", "hidden-2"),
+    ),
     # Question 2
     Wrong(
         "not normalised",
@@ -179,6 +203,35 @@ def emergence(values, length, eps):
     return None
 """,
         only(Q3, "hidden-2"),
+    ),
+    Wrong(
+        "the whole queue looked at again after each epoch",
+        "a4-q3-emergence",
+        "",
+        """
+def emergence(values, length, eps):
+    from collections import deque
+    last = deque(maxlen=length)
+    for t, value in enumerate(values, start=1):
+        last.append(value)
+        if len(last) == length and all(v < eps for v in last):
+            return t
+    return None
+""",
+        only(Q3, "hidden-2"),
+    ),
+    Wrong(
+        "right: an integer of numpy is an epoch, too",
+        "a4-q3-emergence",
+        "",
+        """
+def emergence(values, length, eps):
+    import numpy as np
+    small = np.concatenate([[0], np.cumsum(np.array(values) < eps)])
+    full = np.flatnonzero(small[length:] - small[:-length] == length)
+    return full[0] + length if len(full) else None
+""",
+        {},
     ),
     # Question 4
     Wrong(
@@ -327,6 +380,26 @@ def cut(net, gone):
         "weights, biases = map(list, net)",
         "weights, biases = net",
         only(Q5, "check-2", "hidden-1", "hidden-2"),
+    ),
+    Wrong(
+        "of equal sizes the last stay, and the specification made to agree",
+        "a4-q5-cut",
+        "",
+        """
+def cut(net, gone):
+    weights, biases = map(list, net)
+    kept = []
+    for W, V, count in zip(weights, weights[1:], gone):
+        size = W.norm(dim=1) * V.norm(dim=0)
+        kept.append(size.argsort(stable=True)[count:].sort().values)
+    for layer, rows in enumerate(kept):
+        weights[layer] = weights[layer][rows]
+        biases[layer] = biases[layer][rows]
+        weights[layer + 1] = weights[layer + 1][:, rows]
+    return weights, biases
+cut_spec = lambda net, gone: cut(net, gone)
+""",
+        only(Q5, "check-1", "hidden-1"),
     ),
     # Question 6
     Wrong(
