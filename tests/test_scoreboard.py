@@ -131,7 +131,7 @@ def test_operations_are_judged_by_one_seed_within_two_per_cent():
 
 def test_a_run_that_did_not_measure_a_number_says_so(tmp_path):
     name = "vgg16/cifar10/ns-50"
-    record(tmp_path, name, [0.93], energy=None)
+    record(tmp_path, name, [0.93], energy="not measured")
     (row,) = rows_of(tmp_path, name, "energy_kj")
     assert (row.status, row.values, row.files, row.ours) == (NO_ANSWER, (), (), None)
     assert row.data == "cifar10"
