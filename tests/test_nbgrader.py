@@ -7,7 +7,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import nbformat
@@ -33,6 +32,12 @@ def nbgrader(course: Path, *words: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def worked() -> float:
+    """Seconds that a core has worked for programs which this one has started, and that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def course_of(folder: Path, masters: list[Path]) -> Path:
@@ -89,10 +94,10 @@ def test_a_class_is_graded_and_one_endless_loop_costs_only_itself(
     class_of |= {f"more-{n}": right for n in range(CLASS - 4 if in_ci else 0)}
     for student, replaced in class_of.items():
         hand_in(course, student, replaced)
-    start = time.perf_counter()
+    start = worked()
     nbgrader(course, "autograde", "a1", f"--Execute.timeout={TIMEOUT}")
-    seconds = time.perf_counter() - start
-    assert seconds < 600, f"{len(class_of)} copies took {seconds:.0f} s"
+    seconds = worked() - start
+    assert seconds < 600, f"{len(class_of)} copies took {seconds:.0f} s of one core"
 
     possible = {name: mark(cell).points for name, cell in graded(nb).items()}
     expected = dict.fromkeys(class_of, possible)
