@@ -35,7 +35,7 @@ def nbgrader(course: Path, *words: str) -> str:
 
 
 def worked() -> float:
-    """Seconds that a core has worked for programs which this one has started, and that have ended."""
+    """Seconds of processor time of all programs that were started here and have ended."""
     times = os.times()
     return times.children_user + times.children_system
 
