@@ -54,6 +54,7 @@ def says_stub(error: BaseException) -> bool:
     return isinstance(error, NotImplementedError) and len(str(error)) > 10
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     ("master", "wrong"),
     WRONG,

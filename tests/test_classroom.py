@@ -316,6 +316,21 @@ def test_an_endless_loop_is_stopped() -> None:
     assert time.process_time() - start < 3
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_alarm_that_falls_where_python_drops_errors_is_followed_by_another() -> None:
+    class Slow:
+        def __del__(self) -> None:
+            work(0.3)
+
+    def call() -> None:
+        Slow()
+        work(3)
+
+    with pytest.raises(AssertionError, match=r"not done after 0\.2 s"):
+        within(0.2, call)
+    assert work(0.3) == 45
+
+
 def test_work_is_measured_where_there_are_no_alarms() -> None:
     told: list[str] = []
 

@@ -227,7 +227,7 @@ def test_all_trainings_are_logged_and_booked(made, method):
         r["flops"] > 0 for r in result["flops"]["rows"] if r["what"] == "training"
     )
     searching = {"spline", "minimal", "thinet", "legr", "gal", "snip", "grasp", "synflow"}
-    searching |= {"metapruning", "eb-spline"}
+    searching |= {"metapruning", "eb-spline", "c-sgd"}
     analysed = [r["flops"] for r in result["flops"]["rows"] if r["what"] == f"{method} ticket"]
     assert (len(analysed) == 1 and analysed[0] > 0) == (method in searching)
     assert result["flops"]["total"] == sum(r["flops"] for r in result["flops"]["rows"])

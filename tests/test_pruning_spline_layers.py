@@ -214,8 +214,16 @@ def test_doubles_in_a_stream_are_found(residual, factor):
 # ------------------------------------------------------------------- cutting, and any network
 
 
-@pytest.mark.parametrize("residual", ["inner", "select", "joint"])
-@pytest.mark.parametrize("form", ["linear", "norm", "preresnet"])
+@pytest.mark.parametrize(
+    ("form", "residual"),
+    [
+        ("linear", "inner"),
+        ("norm", "inner"),
+        ("preresnet", "inner"),
+        ("preresnet", "select"),
+        ("preresnet", "joint"),
+    ],
+)
 def test_the_cut_network_computes_what_the_masked_one_does(form, residual):
     net, _ = network(form)
     x = normal(4, *{"linear": (5,), "norm": (2, 8, 8), "preresnet": (3, 16, 16)}[form])

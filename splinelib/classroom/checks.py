@@ -91,8 +91,8 @@ def within(seconds: float, call: Callable[[], Any]) -> Any:
     start = time.process_time()
     before = signal.signal(signal.SIGPROF, late) if alarms else None
     try:
-        if alarms:
-            signal.setitimer(signal.ITIMER_PROF, seconds)
+        if alarms:  # again and again: what is raised inside a weak reference's callback is lost
+            signal.setitimer(signal.ITIMER_PROF, seconds, 0.1)
         result = call()
     finally:
         if alarms:
