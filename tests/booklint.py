@@ -23,7 +23,7 @@ VISIBLE_LINES, MEDIAN_LINES, WIDTH = 20, 6, 78
 PNG_BYTES, HTML_BYTES, NOTEBOOK_BYTES = 300_000, 900_000, 3_000_000
 ALT_LETTERS = 20
 EXERCISES = range(3, 6)
-QUICK_CHECKS = range(2, 5)
+QUICK_CHECKS = range(2, 4)
 LAST_PARTS = ["Summary", "Exercises", "References"]
 OPENING = ["Question", "You will be able to", "Prerequisites", "Runs in", "Follows"]
 CHAPTERS_ONLY = {"lint_slider", "lint_opening", "lint_parts", "lint_exercises"}
@@ -337,7 +337,7 @@ def lint_exercises(nb: NotebookNode) -> list[str]:
 
 
 def lint_quick_checks(nb: NotebookNode) -> list[str]:
-    """Two to four quick checks, whose answers open without a kernel: on the page and on Colab."""
+    """Two or three quick checks, whose answers open without a kernel: on the page and on Colab."""
     block = r"^:::\{admonition\} Quick check\n:class: hint\n(.*?)^:::$"
     answer = re.compile(
         r".\n\n<details><summary>Answer</summary>\n\n.+\n\n</details>\n\Z", re.DOTALL
