@@ -164,6 +164,9 @@ CHEATS = {
         def f(net, x):
             t = torch
             return t.sys.modules["splinelib.affine"].codes(net, x)""",
+    "sys by way of copy": """
+        import copy
+        def f(net, x): return copy.weakref.sys.modules["splinelib.affine"].codes(net, x)""",
     "eval": """
         from splinelib.affine import codes
         def f(net, x): return eval("codes")(net, x)""",
@@ -246,6 +249,13 @@ HONEST = {
             import torch.nn.functional as F
             from itertools import combinations
             return F.relu(x), np.linalg.norm(np.asarray(x)), list(combinations(range(3), 2))""",
+    "plain modules of Python": """
+        import bisect, copy, heapq, random
+        def f(net, x):
+            heapq.heappush([], functools.reduce(max, [1, 2]))
+            order = list(range(len(x)))
+            random.Random(0).shuffle(order)
+            return copy.deepcopy(net)(x[order]), bisect.bisect_left([1, 3], 2), random.random()""",
     "recursion and global data": """
         net = nn.Sequential(nn.Linear(2, 2), nn.LeakyReLU(0.1))
         known = {"a": torch.zeros(2), 3: [np.arange(2)]}

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 ALLOWED = {"torch", "numpy", "math", "itertools", "functools", "collections", "fractions", "heapq"}
-ALLOWED |= {"typing", "dataclasses", "abc", "builtins", "__future__"}
+ALLOWED |= {"bisect", "copy", "random", "typing", "dataclasses", "abc", "builtins", "__future__"}
 TRICKS = {"getattr", "setattr", "delattr", "globals", "locals", "vars", "eval", "exec", "compile"}
 TRICKS |= {"open", "input", "breakpoint", "sys", "os", "importlib", "import_module", "builtins"}
 TRICKS |= {"inspect", "gc", "ctypes", "pickle", "subprocess", "operator", "types", "__import__"}
@@ -137,7 +137,8 @@ class _Reader:
         if isinstance(value, types.ModuleType):
             whole = home
         local = home == self.notebook.get("__name__") and not isinstance(value, types.ModuleType)
-        if root == "splinelib" or not (local or root in ALLOWED):
+        plain = root in ALLOWED or root.removeprefix("_") in ALLOWED  # heapq's code is _heapq's
+        if root == "splinelib" or not (local or plain):
             self.fail(trail, whole)
         if own_name in self.refused or (root == "builtins" and own_name in TRICKS):
             self.name(own_name, trail)
