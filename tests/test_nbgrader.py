@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -16,7 +17,8 @@ from bookfiles import ROOT, read, release_of
 from wrong_answers import a1
 
 HOME = MASTERS[0].parents[2]
-CLASS = int(os.environ.get("CLASS_SIZE", 4))  # students; 30 take some minutes
+CLASS = int(os.environ.get("CLASS_SIZE", 30))  # students, at least 4
+HALVES = ("*[02468]", "*[!02468]")  # of the class, by the ends of their names: one grader a core
 TIMEOUT = 20  # seconds for a cell here; the course's own setting is longer
 WRONG = next(wrong for wrong in a1.WRONG if "divided by the length" in wrong.what)
 HANGS = "def wall_distance(G, h, x):\n    while True:\n        pass\n"
@@ -92,10 +94,11 @@ def test_a_class_is_graded_and_one_endless_loop_costs_only_itself(tmp_path: Path
     class_of |= {f"more-{n}": right for n in range(CLASS - 4)}
     for student, replaced in class_of.items():
         hand_in(course, student, replaced)
-    start = worked()
-    nbgrader(course, "autograde", "a1", f"--Execute.timeout={TIMEOUT}")
-    seconds = worked() - start
-    assert seconds < 600, f"{len(class_of)} copies took {seconds:.0f} s of one core"
+    words, before = ("autograde", "a1", f"--Execute.timeout={TIMEOUT}"), worked()
+    with ThreadPoolExecutor() as graders:
+        list(graders.map(lambda half: nbgrader(course, *words, f"--student={half}"), HALVES))
+    seconds = (worked() - before) / len(HALVES)
+    assert seconds < 600, f"{len(class_of)} copies kept each of two cores busy for {seconds:.0f} s"
 
     possible = {name: mark(cell).points for name, cell in graded(nb).items()}
     expected = dict.fromkeys(class_of, possible)
@@ -106,7 +109,6 @@ def test_a_class_is_graded_and_one_endless_loop_costs_only_itself(tmp_path: Path
     got = {student: scores(course, student) for student in class_of}
     assert {s: {k: got[s][k] for k in possible} for s in class_of} == expected
 
-    nbgrader(course, "generate_feedback", "a1")
-    pages = {s: course / "feedback" / s / "a1" / f"{MASTERS[0].stem}.html" for s in class_of}
-    assert all(page.is_file() for page in pages.values())
-    assert "z is no distance" in pages["partial"].read_text(), "the message teaches"
+    nbgrader(course, "generate_feedback", "a1", "--student=partial")
+    page = course / "feedback" / "partial" / "a1" / f"{MASTERS[0].stem}.html"
+    assert "z is no distance" in page.read_text(), "the message teaches"
