@@ -75,6 +75,9 @@ def public(library: str) -> dict[str, object]:
     names = getattr(owner, "__all__", ()) if library not in ("torch", "np") else ()
     found = {name: getattr(owner, name, None) for name in names or dir(owner)}
     plain = {k: v for k, v in found.items() if not (k.startswith("_") or keyword.iskeyword(k))}
+    if library == "builtins":  # debuggers and shells add names to it
+        homes = ("builtins", "io", "_io")
+        return {k: v for k, v in plain.items() if getattr(v, "__module__", "") in homes}
     return {k: v for k, v in plain.items() if not isinstance(v, types.ModuleType)}
 
 
