@@ -417,6 +417,25 @@ CHEATS = {
     "a refused name in a table": """
         table = [torch.autograd.functional.jacobian]
         def f(net, x): return table[0](net, x)""",
+    "the notebook as a module": """
+        import __main__ as here
+        def f(net, x):
+            h = here
+            return h.codes(net, x)""",
+    "a specification without a name": """
+        g_spec = lambda net, x: x
+        ref = g_spec
+        def f(net, x): return ref(net, x)""",
+    "a function of no module": """
+        space = {"__name__": "nowhere"}
+        exec("from splinelib.affine import codes\\ndef g(net, x): return codes(net, x)", space)
+        g = space["g"]
+        def f(net, x): return g(net, x)""",
+    "a method made by hand": """
+        import types
+        from splinelib.affine import codes
+        g = types.MethodType(lambda one, net, x: codes(net, x), 1)
+        def f(net, x): return g(net, x)""",
     "nothing of the notebook": """
         f = functools.partial(torch.mul, 2)""",
 }
@@ -557,6 +576,10 @@ HONEST = {
         chain = None
         for n in range(5000): chain = (n, chain)
         def f(net, x): return chain""",
+    "data of others, kept in torch": """
+        import scipy.optimize
+        torch.sgn2 = {scipy.optimize.linprog: 1}
+        def f(net, x): return x""",
     "a method of one's own, added to fractions": """
         Fraction.sgn2 = lambda self: self > 0
         def f(net, x): return Fraction(0).sgn2()""",

@@ -206,6 +206,7 @@ def test_what_differs_is_told_with_the_hint(got: object, message: str) -> None:
 
 def test_what_is_the_same_passes() -> None:
     same(torch.tensor([1.0 + 1e-11, INF]), torch.tensor([1.0, INF]))
+    same(torch.tensor([1e-12]), torch.tensor([0.0]))
     same(torch.tensor([1, -1], dtype=torch.int8), torch.tensor([1, -1]))
     same(torch.tensor(True), torch.tensor(True))
     same(torch.empty(0), torch.empty(0))

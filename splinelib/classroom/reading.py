@@ -150,7 +150,7 @@ class _Reader:
         if isinstance(value, type):
             self.later([*value.__bases__, *vars(value).values()], trail)
         else:
-            self.written |= value.__globals__ is self.notebook
+            self.written = True
             self.code(value.__code__, value.__globals__, trail)
 
     def code(self, code: types.CodeType, space: dict[str, Any], trail: tuple[str, ...]) -> None:
@@ -165,15 +165,13 @@ class _Reader:
 
     def name(self, name: str, value: Any, trail: tuple[str, ...]) -> None:
         """Judge a name as it is written; ``value`` is what it stands for, or missing."""
-        code = sources.is_code(value)
-        kind = self.kind(value) if code else ""
         if name.endswith("_spec"):
             self.fail(trail, name, COMPARE)
         if name in DOORS:
             self.fail(trail, name, PLAINLY)
-        if name in self.refused and (value is _MISSING or (code and kind != "notebook")):
+        if name in self.refused and value is _MISSING:
             self.fail(trail, name, ANSWER)
-        if kind == "python":
+        if sources.is_code(value) and self.kind(value) == "python":
             self.fail(trail, sources.whole_name(value), WORK)
 
     def names(

@@ -52,10 +52,8 @@ def kind(value: Any, notebook: str) -> str:
         return "splinelib"
     if root.removeprefix("_") in LIBRARIES:  # heapq's code is _heapq's
         return "library"
-    if source == notebook:
+    if source == notebook or getattr(sys.modules.get(source), "__spec__", None) is None:
         return "notebook"
-    if getattr(sys.modules.get(source), "__spec__", None) is None:
-        return "notebook" if isinstance(value, types.FunctionType) else "library"
     return "python" if root in sys.stdlib_module_names else "elsewhere"
 
 
@@ -101,8 +99,8 @@ def _spaces() -> list[Any]:
     """Modules of the libraries that a notebook names, and the classes in them."""
     loaded = [m for m in sys.modules.values() if isinstance(m, types.ModuleType)]
     modules = [m for m in loaded if _is_public(m.__name__)]
-    found = [v for m in modules for v in vars(m).values() if issubclass(type(v), type)]
-    return modules + list({id(base): base for cls in found for base in cls.__mro__}.values())
+    found = {id(v): v for m in modules for v in vars(m).values() if issubclass(type(v), type)}
+    return [*modules, *found.values()]
 
 
 def _is_public(name: str) -> bool:
