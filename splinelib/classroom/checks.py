@@ -46,7 +46,7 @@ def same(got: Any, want: Tensor, hint: str = "", tol: float = 1e-9) -> None:
     assert isinstance(got, Tensor), f"a tensor is wanted, but {got!r:.60} came. {hint}"
     shapes = tuple(got.shape), tuple(want.shape)
     assert shapes[0] == shapes[1], f"shape {shapes[0]} came, wanted is {shapes[1]}. {hint}"
-    a, b = got.detach().double(), want.detach().double()
+    a, b = got.double(), want.double()
     differ = ~torch.isclose(a, b, rtol=tol, atol=tol)
     if differ.any():
         at = differ.nonzero()[0].tolist()
