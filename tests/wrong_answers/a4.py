@@ -418,14 +418,14 @@ def cut(net, gone):
         weights[layer + 1] = weights[layer + 1][:, rows]
     return weights, biases
 """,
-        only(Q5, "check-2", "hidden-1", "hidden-2"),
+        only(Q5, "check-2", "hidden-1"),
     ),
     Wrong(
         "units in the order of their sizes",
         "a4-q5-cut",
         ".sort().values",
         "",
-        only(Q5, "check-2", "hidden-1"),
+        only(Q5, "check-2", "hidden-1", "hidden-2"),
     ),
     Wrong(
         "biases stay",
