@@ -84,7 +84,7 @@ def edited(nb: NotebookNode, wrong: Wrong) -> dict[str, str]:
 
 
 def is_scratch(cell: NotebookNode) -> bool:
-    """Whether no later cell may use what this one assigns: graded cells and pictures."""
+    """Whether this is a graded cell or a picture: what it does stays inside one function."""
     return bool(mark(cell).get("grade") or cell.metadata.get("mystnb"))
 
 
@@ -109,7 +109,7 @@ def execute(
     """Run the notebook from top to bottom in one namespace.
 
     ``replaced`` holds the text of solution cells.  Of the graded cells and pictures, those in
-    ``only`` are run, or all.  What they assign is taken away again, so none can lean on another.
+    ``only`` are run, or all.
     """
     with _restored():
         errors = _errors(nb, replaced or {}, only)
@@ -136,16 +136,13 @@ def _errors(
     space: dict[str, object] = {"__name__": "__main__"}
     errors: dict[str, BaseException] = {}
     for cell in (c for c in nb.cells if c.cell_type == "code"):
-        name, before = name_of(cell), dict(space)
+        name = name_of(cell)
         if is_scratch(cell) and only is not None and name not in only:
             continue
         try:
             _run(replaced.get(name, cell.source), name, space)
         except (Exception, SystemExit) as error:
             errors[name] = error
-        if is_scratch(cell):
-            space.clear()
-            space.update(before)
     return errors
 
 

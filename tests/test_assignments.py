@@ -6,7 +6,9 @@ test sends a small class through nbgrader itself.
 
 from __future__ import annotations
 
+import ast
 import importlib
+import itertools
 import re
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import pytest
 from assignments import MASTERS, Wrong, edited, execute, grade, graded, mark, solutions, stubs
 from bookfiles import first_cell, read, release_of
 from booklint import code_cells, is_hidden, lint_cell_length, prose
+from wrong_answers.typed import typed_again
 
 NAMES = [path.parent.name for path in MASTERS]
 WRONG = [
@@ -112,11 +115,100 @@ def part_of(cell: object) -> str:
 
 
 @each_master
-def test_hidden_checks_ask_whose_work_it_is(master: Path) -> None:
+def test_checks_and_pictures_overwrite_nothing_of_a_students(master: Path) -> None:
+    for cell in filter(assignments.is_scratch, code_cells(read(master))):
+        name = "check" if mark(cell).get("grade") else "picture"
+        outside = [ast.unparse(part) for part in body_of(cell) if not is_function(part)]
+        functions = [part.name for part in body_of(cell) if is_function(part)]
+        assert functions == [name], f"{cell.id} defines {functions}, {name} alone is wanted"
+        assert outside == [f"{name}()"], f"{cell.id} does more than calling {name}: {outside}"
+        assert not any(isinstance(part, ast.Global) for part in ast.walk(body_of(cell)[0]))
+
+
+@each_master
+def test_every_check_asks_first_whose_work_it_is(master: Path) -> None:
+    nb = read(master)
+    asked = {q: names_of_functions(text) for q, text in by_question(stubs(master)).items()}
+    refused: dict[str, set[str]] = {}
+    for name, cell in graded(nb).items():
+        question, calls = question_of(name), first_calls_of_own(cell)
+        owned = {ast.unparse(call.args[0]) for call in calls}
+        mentioned = {part.id for part in ast.walk(body_of(cell)[0]) if isinstance(part, ast.Name)}
+        assert owned, f"{name}: own(f) is not the first thing that check() does"
+        assert owned == mentioned & asked[question], f"{name} asks about {owned}"
+        rest = (" ".join(map(ast.unparse, call.args[1:])) for call in calls)
+        refused.setdefault(question, set()).update(rest)
+    assert all(len(names) == 1 for names in refused.values()), f"unlike in one question: {refused}"
+
+
+def body_of(cell: object) -> list[ast.stmt]:
+    """The statements of a cell."""
+    return ast.parse(cell.source).body
+
+
+def is_function(part: ast.AST) -> bool:
+    """Whether a statement defines a function."""
+    return isinstance(part, ast.FunctionDef)
+
+
+def names_of_functions(text: str) -> set[str]:
+    """The functions that a cell defines at its left margin."""
+    return {part.name for part in ast.parse(text).body if is_function(part)}
+
+
+def first_calls_of_own(cell: object) -> list[ast.Call]:
+    """The calls of ``own`` that stand before everything else in the function of a check."""
+    (function,) = filter(is_function, body_of(cell))
+    return list(
+        itertools.takewhile(is_own, (getattr(part, "value", None) for part in function.body))
+    )
+
+
+def is_own(part: ast.AST | None) -> bool:
+    """Whether this is a call of ``own``."""
+    return isinstance(part, ast.Call) and ast.unparse(part.func) == "own"
+
+
+def by_question(cells: dict[str, str]) -> dict[str, str]:
+    """Texts of cells, one for each question."""
+    return {question_of(name): text for name, text in cells.items()}
+
+
+def points_of(nb: object) -> dict[str, dict[str, float]]:
+    """The points of the cells that code grades, by question."""
+    found: dict[str, dict[str, float]] = {}
+    for name, cell in graded(nb).items():
+        found.setdefault(question_of(name), {})[name] = mark(cell).points
+    return found
+
+
+@each_master
+def test_what_students_see_is_worth_half_of_a_question_at_most(master: Path) -> None:
+    nb = read(master)
+    for question, points in points_of(nb).items():
+        seen = sum(p for name, p in points.items() if not is_hidden(graded(nb)[name]))
+        assert seen <= sum(points.values()) / 2, f"{question}: visible checks give {seen}"
+
+
+@each_master
+def test_a_specification_typed_again_loses_a_third_of_its_question(master: Path) -> None:
+    nb = read(master)
+    parts = {question_of(c.id) for c in code_cells(nb) if re.match(r"a\d-q\d+-spec", c.id)}
+    for question, points in points_of(nb).items():
+        if question in parts:
+            assignment, number = question.split("-q")
+            text = typed_again(assignment, int(number))
+            mine = [w for _, w in WRONG if question_of(w.cell) == question and text in w.new]
+            assert mine, f"{question}: plant its specification under the student's name"
+            lost = [sum(p for name, p in w.loses.items() if name in points) for w in mine]
+            assert 3 * min(lost) >= sum(points.values()), f"{question}: loses only {lost}"
+
+
+@each_master
+def test_hidden_checks_compare_with_no_specification_and_ask_for_speed(master: Path) -> None:
     hidden = {n: c.source for n, c in graded(read(master)).items() if is_hidden(c)}
     for question in {question_of(name) for name in hidden}:
         text = "".join(source for name, source in hidden.items() if question_of(name) == question)
-        assert re.search(r"\bown\(\w", text), f"{question}: its hidden checks never call own"
         assert "_spec(" not in text, f"{question}: a student's cell can overwrite a specification"
         assert "within(" in text, f"{question}: no hidden check at a size for which loops are slow"
 
@@ -134,8 +226,8 @@ def test_points_and_minutes_are_what_the_text_says(master: Path) -> None:
     assert {f"{NAMES[MASTERS.index(master)]}-q{n}": int(p) for n, p, _ in said} == points
     assert f"- **Points.** {sum(points.values())}" in text
     minutes = sum(int(m) for *_, m in said)
-    assert f"- **Minutes.** About {minutes}" in text
-    assert 75 <= minutes <= 100
+    assert "- **Minutes.** About 90" in text
+    assert 85 <= minutes <= 100
     for name, cell in graded(nb).items():
         if not is_hidden(cell):
             unit = "point" if mark(cell).points == 1 else "points"
@@ -177,7 +269,7 @@ def test_an_open_question_has_a_rubric_that_adds_up_and_is_on_the_instructors_pa
 def test_what_a_student_reads_fits_the_page_and_gives_nothing_away(master: Path) -> None:
     nb = read(release_of(master))
     text = "\n".join(cell.source for cell in nb.cells)
-    for secret in ("BEGIN SOLUTION", "END SOLUTION", "HIDDEN TESTS", "ubric", "own("):
+    for secret in ("BEGIN SOLUTION", "END SOLUTION", "HIDDEN TESTS", "ubric"):
         assert secret not in text, f"the students' copy holds {secret!r}"
     assert code_cells(nb)[0].source == first_cell()
     assert not any(cell.get("outputs") for cell in nb.cells)

@@ -2,18 +2,15 @@
 
 from assignments import Wrong
 
-Q1 = {"a4-q1-check-1": 2, "a4-q1-check-2": 2, "a4-q1-hidden-1": 2, "a4-q1-hidden-2": 2}
-Q2 = {"a4-q2-check-1": 2, "a4-q2-check-2": 2, "a4-q2-hidden-1": 2, "a4-q2-hidden-2": 2}
-Q3 = {"a4-q3-check-1": 2, "a4-q3-check-2": 2, "a4-q3-hidden-1": 2, "a4-q3-hidden-2": 2}
-Q4 = {"a4-q4-check-1": 2, "a4-q4-check-2": 2, "a4-q4-hidden-1": 2, "a4-q4-hidden-2": 2}
-Q5 = {"a4-q5-check-1": 2, "a4-q5-check-2": 3, "a4-q5-hidden-1": 3, "a4-q5-hidden-2": 2}
-Q6 = {"a4-q6-check-1": 2, "a4-q6-check-2": 2, "a4-q6-hidden-1": 2, "a4-q6-hidden-2": 2}
+from wrong_answers import only
+from wrong_answers.typed import typed_again
 
-
-def only(points: dict[str, float], *parts: str) -> dict[str, float]:
-    """Some of the graded cells of a question."""
-    return {name: lost for name, lost in points.items() if name.endswith(parts)}
-
+Q1 = {"a4-q1-check-1": 2, "a4-q1-check-2": 1, "a4-q1-hidden-1": 2, "a4-q1-hidden-2": 3}
+Q2 = {"a4-q2-check-1": 2, "a4-q2-check-2": 1, "a4-q2-hidden-1": 2, "a4-q2-hidden-2": 3}
+Q3 = {"a4-q3-check-1": 2, "a4-q3-check-2": 1, "a4-q3-hidden-1": 2, "a4-q3-hidden-2": 3}
+Q4 = {"a4-q4-check-1": 2, "a4-q4-check-2": 1, "a4-q4-hidden-1": 2, "a4-q4-hidden-2": 3}
+Q5 = {"a4-q5-check-1": 2, "a4-q5-check-2": 2, "a4-q5-hidden-1": 2, "a4-q5-hidden-2": 4}
+Q6 = {"a4-q6-check-1": 2, "a4-q6-check-2": 1, "a4-q6-hidden-1": 2, "a4-q6-hidden-2": 3}
 
 WRONG = [
     # Question 1
@@ -48,23 +45,13 @@ def pack(z):
     import numpy as np
     return torch.from_numpy(np.packbits((z > 0).numpy(), axis=1, bitorder="little"))
 """,
-        only(Q1, "hidden-2"),
+        Q1,
     ),
     Wrong(
-        "the specification's loops, typed again",
+        "the specification, typed again",
         "a4-q1-pack",
         "",
-        """
-def pack(z):
-    rows = []
-    for point in z.tolist():
-        row = [0] * (-(-len(point) // 8))
-        for k, z_k in enumerate(point):
-            if z_k > 0:
-                row[k // 8] += 2 ** (k % 8)
-        rows.append(row)
-    return torch.tensor(rows, dtype=torch.uint8)
-""",
+        typed_again("a4", 1),
         only(Q1, "hidden-2"),
     ),
     Wrong(
@@ -90,6 +77,16 @@ def pack(z):
 pack_spec = lambda z: pack(z)
 """,
         only(Q1, "check-1", "hidden-1", "hidden-2"),
+    ),
+    Wrong(
+        "a call of the specification",
+        "a4-q1-pack",
+        "",
+        """
+def pack(z):
+    return pack_spec(z)
+""",
+        Q1,
     ),
     # Question 2
     Wrong(
@@ -139,6 +136,23 @@ def distance(a, b, widths):
         "sum(((changed >> i) & 1).sum().item() for i in range(8))",
         'sum(bin(byte).count("1") for row in changed.tolist() for byte in row)',
         only(Q2, "hidden-2"),
+    ),
+    Wrong(
+        "the specification, typed again",
+        "a4-q2-distance",
+        "",
+        typed_again("a4", 2),
+        only(Q2, "hidden-2"),
+    ),
+    Wrong(
+        "a call of the library",
+        "a4-q2-distance",
+        "",
+        """
+def distance(a, b, widths):
+    return earlybird.distance(a, b)
+""",
+        Q2,
     ),
     # Question 3
     Wrong(
@@ -192,16 +206,10 @@ def emergence(values, length, eps):
         only(Q3, "check-2", "hidden-1", "hidden-2"),
     ),
     Wrong(
-        "the specification's loops, typed again",
+        "the specification, typed again",
         "a4-q3-emergence",
         "",
-        """
-def emergence(values, length, eps):
-    for t in range(length, len(values) + 1):
-        if len([value for value in values[t - length : t] if value < eps]) == length:
-            return t
-    return None
-""",
+        typed_again("a4", 3),
         only(Q3, "hidden-2"),
     ),
     Wrong(
@@ -232,6 +240,16 @@ def emergence(values, length, eps):
     return full[0] + length if len(full) else None
 """,
         {},
+    ),
+    Wrong(
+        "a call of the specification",
+        "a4-q3-emergence",
+        "",
+        """
+def emergence(values, length, eps):
+    return emergence_spec(values, length, eps)
+""",
+        Q3,
     ),
     # Question 4
     Wrong(
@@ -319,6 +337,48 @@ def early_bird(net, epoch, look, far, length, eps, most):
 """,
         only(Q4, "hidden-2"),
     ),
+    Wrong(
+        "what is not a number counts as small",
+        "a4-q4-bird",
+        "all(value < eps for value in last)",
+        "not any(value >= eps for value in last)",
+        only(Q4, "hidden-1"),
+    ),
+    Wrong(
+        "the specification, typed again",
+        "a4-q4-bird",
+        "",
+        typed_again("a4", 4),
+        only(Q4, "hidden-2"),
+    ),
+    Wrong(
+        "a call of the specification",
+        "a4-q4-bird",
+        "",
+        """
+def early_bird(net, epoch, look, far, length, eps, most):
+    return early_bird_spec(net, epoch, look, far, length, eps, most)
+""",
+        Q4,
+    ),
+    Wrong(
+        "right: the rule of Question 3, asked again after each epoch",
+        "a4-q4-bird",
+        "",
+        """
+def early_bird(net, epoch, look, far, length, eps, most):
+    before, values = look(net), []
+    for t in range(1, most + 1):
+        net = epoch(net, t)
+        now = look(net)
+        values.append(far(before, now))
+        before = now
+        if emergence(values, length, eps) is not None:
+            return net, t, values
+    return net, None, values
+""",
+        {},
+    ),
     # Question 5
     Wrong("one unit too many", "a4-q5-cut", "len(size) - count]", "len(size) - count - 1]", Q5),
     Wrong(
@@ -358,14 +418,14 @@ def cut(net, gone):
         weights[layer + 1] = weights[layer + 1][:, rows]
     return weights, biases
 """,
-        only(Q5, "check-2", "hidden-1", "hidden-2"),
+        only(Q5, "check-2", "hidden-1"),
     ),
     Wrong(
         "units in the order of their sizes",
         "a4-q5-cut",
         ".sort().values",
         "",
-        only(Q5, "check-2", "hidden-1"),
+        only(Q5, "check-2", "hidden-1", "hidden-2"),
     ),
     Wrong(
         "biases stay",
@@ -400,6 +460,45 @@ def cut(net, gone):
 cut_spec = lambda net, gone: cut(net, gone)
 """,
         only(Q5, "check-1", "hidden-1"),
+    ),
+    Wrong(
+        "the specification, typed again",
+        "a4-q5-cut",
+        "",
+        typed_again("a4", 5),
+        only(Q5, "hidden-2"),
+    ),
+    Wrong(
+        "a call of the specification",
+        "a4-q5-cut",
+        "",
+        """
+def cut(net, gone):
+    return cut_spec(net, gone)
+""",
+        Q5,
+    ),
+    Wrong(
+        "right: unit after unit goes, with helpers that have names of the checks",
+        "a4-q5-cut",
+        "",
+        """
+def left(size, count):
+    stay = list(range(len(size)))
+    for _ in range(count):
+        stay.remove(min(stay, key=lambda k: (size[k], -k)))
+    return stay
+def compare(W, V):
+    return [(W[k].norm() * V[:, k].norm()).item() for k in range(len(W))]
+def cut(net, gone):
+    W, b = net
+    stay = [left(compare(A, B), count) for A, B, count in zip(W, W[1:], gone)]
+    stay = [range(W[0].shape[1]), *stay, range(len(W[-1]))]
+    stay = [torch.tensor(rows) for rows in stay]
+    weights = [A[rows][:, columns] for A, columns, rows in zip(W, stay, stay[1:])]
+    return weights, [v[rows] for v, rows in zip(b, stay[1:])]
+""",
+        {},
     ),
     # Question 6
     Wrong(
@@ -452,10 +551,24 @@ def retrain(net, E, smaller, epoch, T):
         only(Q6, "check-2", "hidden-1"),
     ),
     Wrong(
-        "the specification's loops, typed again",
+        "weights counted one by one",
         "a4-q6-retrain",
         "sum(W.numel() for W in n[0])",
         "sum(1 for W in n[0] for row in W for _ in row)",
         only(Q6, "hidden-2"),
+    ),
+    Wrong(
+        "the specification, typed again",
+        "a4-q6-retrain",
+        "",
+        typed_again("a4", 6),
+        only(Q6, "hidden-2"),
+    ),
+    Wrong(
+        "a call of the specification's counter",
+        "a4-q6-retrain",
+        "sum(W.numel() for W in n[0])",
+        "multiplications_spec(n)",
+        Q6,
     ),
 ]
