@@ -25,8 +25,8 @@ class Estimate:
         Floating-point operations of the run.
     floor : float
         Seconds if each product takes the longer of its operations at the card's peak and its inputs
-        and outputs at full bandwidth, and all else is free. A run goes under it only by what a
-        cache keeps from one operation to the next.
+        and outputs at full bandwidth, and all else is free. What a cache keeps from one operation
+        to the next can let a run go under it.
     plain : float
         Seconds if operations run one after another, each at the peak, at full bandwidth, or as fast
         as it can be started: the run without ``torch.compile``, on a card that wastes nothing.
