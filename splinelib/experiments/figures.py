@@ -42,7 +42,7 @@ class Figure:
     how : str
         ``EXACT``, ``SMALL`` or ``SCALE``; the networks are our own.
     data : str or None
-        The data set that our figure really uses; None if it needs none, or takes it from runs.
+        The data that our figure really uses; None if it needs none.
     """
 
     number: int
@@ -67,7 +67,7 @@ FIGURES = (
     ),
     Figure(5, "distance matrices", "early_birds", "fig-early_birds-matrices", SMALL, "digits"),
     Figure(6, "pruning a small network", "redundancy", "fig-redundancy-six", EXACT),
-    Figure(7, "accuracy against ρ", "cifar", "fig-cifar-rho", SCALE),
+    Figure(7, "accuracy against ρ", "cifar", "fig-cifar-rho", SCALE, "recorded runs"),
     Figure(8, "subdivision layer after layer", "partition", "fig-partition-surface", EXACT),
     Figure(
         9, "three starts against their cost", "start_wide", "fig-start_wide-macs", SMALL, "digits"
@@ -104,7 +104,7 @@ def figure_table(folder: str | os.PathLike | None = None) -> Table:
         [_figure(figure, recorded) for figure in FIGURES],
         columns=["figure", "shows", "in the book", "drawn on", "status", "run on, files"],
         caption="**The paper's figures.** Drawn on: data of our own figure; a dash: it needs none. "
-        "Status: whether runs with the paper's networks and data, if it takes any, are recorded.",
+        "Status, and files: of runs with the paper's networks and data, if it takes any.",
         uid="scoreboard-figures",
         choose=["status"],
     )
