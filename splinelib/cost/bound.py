@@ -1,4 +1,4 @@
-"""How long a training takes at least on a card, and what holds it up: a roofline."""
+"""How long a training takes on a card by its data sheet, and what holds it up: a roofline."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -24,8 +24,9 @@ class Estimate:
     flops : int
         Floating-point operations of the run.
     floor : float
-        Seconds that no run of these products goes under: each runs at the card's peak, or as fast
-        as its inputs and outputs are read and written, and all else is free.
+        Seconds if each product takes the longer of its operations at the card's peak and its inputs
+        and outputs at full bandwidth, and all else is free. What a cache keeps from one operation
+        to the next can let a run go under it.
     plain : float
         Seconds if operations run one after another, each at the peak, at full bandwidth, or as fast
         as it can be started: the run without ``torch.compile``, on a card that wastes nothing.
@@ -95,8 +96,8 @@ def estimate(
     Returns
     -------
     Estimate
-        ``floor`` is a lower bound; ``plain`` is what operations take one after another. The true
-        time is measured by :func:`splinelib.cost.throughput` on the card itself.
+        ``floor`` counts the products alone; ``plain`` is what operations take one after another.
+        The true time is measured by :func:`splinelib.cost.throughput` on the card itself.
 
     Raises
     ------

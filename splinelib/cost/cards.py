@@ -28,8 +28,8 @@ class Card:
 
     Notes
     -----
-    Data sheets print peaks, which no training reaches: times that follow are lower bounds. Their
-    GB are 10^9 bytes. Taught in *What it costs*.
+    Data sheets print peaks, which no training reaches. Their GB are 10^9 bytes. Taught in *What it
+    costs*.
 
     Examples
     --------

@@ -131,8 +131,9 @@ def training_step(
     The model of memory: an operation reads each input once and writes each output once, nothing is
     fused with the next one, no cache keeps anything in between. A BatchNorm in truth reads its
     input twice; ``torch.compile`` fuses activations and sums with their neighbours. So ``moved`` is
-    an estimate, and the bytes of ``products`` alone are a floor if caches are small. One backward
-    pass that the ledger books is not made: the gradient of the images. Taught in *What it costs*.
+    an estimate, and the bytes of ``products`` alone a floor, but for what a cache keeps. One
+    backward pass that the ledger books is not made: the gradient of the images. Taught in *What it
+    costs*.
 
     Examples
     --------

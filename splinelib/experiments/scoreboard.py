@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
+from posixpath import commonpath
 
 from splinelib.experiments.config import Experiment
 from splinelib.experiments.noise import agrees
@@ -26,7 +27,7 @@ NO_ANSWER = "run, not measured"
 QUANTITIES = {  # what it is called, and digits behind the point
     "accuracy": ("accuracy (%)", 2),
     "top5": ("top-5 accuracy (%)", 2),
-    "flops_p": ("training operations (10¹⁵)", 2),
+    "flops_p": ("operations (10¹⁵)", 2),
     "energy_kj": ("energy (kJ)", 1),
     "energy_mj": ("energy (MJ)", 2),
     "emerge_epoch": ("emergence epoch", 1),
@@ -133,7 +134,7 @@ def _row(printed: Printed, e: Experiment | None, recorded: Mapping[str, list[dic
     if not told:
         return Row(printed, data=data, status=NO_ANSWER)
     values = tuple(value for value, _ in told)
-    files = tuple(_below(run) for _, run in told)
+    files = tuple(below(run) for _, run in told)
     return Row(printed, values, data, _status(values, printed, bool(own)), files)
 
 
@@ -146,7 +147,7 @@ def _status(values: Sequence[float], printed: Printed, own: bool) -> str:
     return {True: AGREES, False: DIFFERS, None: FEW}[agrees(values, printed)]
 
 
-def _below(result: Mapping) -> str:
+def below(result: Mapping) -> str:
     """The path of a result below the folder of results."""
     return f"{result['name']}/{Path(result['file']).name}"
 
@@ -156,16 +157,32 @@ def counts(rows: Iterable[Row]) -> Counter[str]:
     return Counter(row.status for row in rows)
 
 
-def headline(rows: Sequence[Row]) -> str:
-    """Say how many numbers there are, and how many of each status: the first line of the page.
+def headline(rows: Sequence[Row], figures: Sequence[str] = ()) -> str:
+    """Say how much is not run here, then how many numbers are of each other status.
 
+    Parameters
+    ----------
+    rows : sequence of Row
+    figures : sequence of str
+        Statuses, from :func:`splinelib.experiments.figures.figure_statuses`.
+
+    Returns
+    -------
+    str
+        A part for each status, in the order of the page; "not run here" comes first.
+
+    Examples
+    --------
     >>> headline(scoreboard("no/such/folder"))
-    '784 numbers in 12 tables: 651 not run here; 133 derived from other rows'
+    'not run here: 651 of 784 numbers in 12 tables; derived from other rows: 133'
     """
     found = counts(rows)
-    order = (NOT_RUN, AGREES, DIFFERS, FEW, STAND_IN, ELSEWHERE, NO_ANSWER, FOLLOWS)
-    told = "; ".join(f"{found[status]} {status}" for status in order if found[status])
-    return f"{len(rows)} numbers in {len({row.printed.table for row in rows})} tables: {told}"
+    first = f"{NOT_RUN}: {found[NOT_RUN]} of {len(rows)} numbers in "
+    first += f"{len({row.printed.table for row in rows})} tables"
+    if figures:
+        first += f", {list(figures).count(NOT_RUN)} of {len(figures)} figures"
+    order = (AGREES, DIFFERS, FEW, STAND_IN, ELSEWHERE, NO_ANSWER, FOLLOWS)
+    return "; ".join([first, *(f"{name}: {found[name]}" for name in order if found[name])])
 
 
 def as_table(rows: Iterable[Row], caption: str, uid: str = "scoreboard", **options) -> Table:
@@ -181,11 +198,20 @@ def as_table(rows: Iterable[Row], caption: str, uid: str = "scoreboard", **optio
     -------
     Table
     """
-    heads = ["method", "network", "paper", "ours (seeds)", "status", "number", "in", "run on"]
+    heads = [
+        "method",
+        "network",
+        "number",
+        "paper",
+        "ours (seeds)",
+        "status",
+        "run on, files",
+        "in",
+    ]
     options.setdefault("choose", ["in", "network", "number", "status"])
     return table(
         [_cells(row) for row in rows],
-        columns=[*heads, "files"],
+        columns=heads,
         caption=caption,
         uid=uid,
         **options,
@@ -196,15 +222,21 @@ def _cells(row: Row) -> list[str | Link | None]:
     """One line of the table."""
     p = row.printed
     share = f" {100 * p.ratio:g}\N{NO-BREAK SPACE}%" if p.ratio else ""
-    files = f"{len(row.files)} file" + "s" * (len(row.files) > 1)
-    link = _link(files, row.files[0].rpartition("/")[0]) if row.files else None
-    what = [f"{p.method}{share}", f"{p.network}, {p.dataset}"]
     both = [str(p).replace("-", "−"), row.ours, row.status]
-    return [*what, *both, row.quantity, f"Table {p.table}", row.data, link]
+    what = [f"{p.method}{share}", f"{p.network}, {p.dataset}", row.quantity]
+    return [*what, *both, files_link(row.data, row.files), f"Table {p.table}"]
+
+
+def files_link(data: str | None, files: Sequence[str]) -> str | Link | None:
+    """A cell with the data set that was used and a link to the results: ``cifar10, 3 files``."""
+    if not files:
+        return data
+    count = f"{len(files)} file" + "s" * (len(files) > 1)
+    return _link(f"{data}, {count}", commonpath(file.rpartition("/")[0] for file in files))
 
 
 def _link(text: str, name: str) -> str | Link:
-    """A link to the results of an experiment in the repository."""
+    """A link to a folder of results in the repository."""
     address = repository()
     return Link(text, f"{address}/tree/main/data/results/{name}") if address else text
 
