@@ -218,7 +218,7 @@ class Summed(nn.Module):
 
 
 def test_a_sum_that_keeps_all_channels_is_told():
-    with pytest.raises(ValueError, match=r"written by 'a', 'b',.*='joint' finds 1 group, so"):
+    with pytest.raises(ValueError, match=r"written by 'a', 'b',.*='joint' finds 1 group; give"):
         pruning.l1(Summed().eval(), 0.5)
     mask = pruning.l1(Summed().eval(), 0.5, residual="joint")  # the way out is one
     assert removed_units(mask, "a") == removed_units(mask, "b")

@@ -113,14 +113,14 @@ def groups(net: nn.Module, residual: Residual = "inner") -> dict[str, Group]:
 
 def none_found(net: nn.Module, residual: Residual) -> str:
     """Say why :func:`groups` finds nothing in a network, and what else may find something."""
-    told = [f"{type(net).__name__} has no channels that can be removed with residual={residual!r}:"]
+    told = [f"{type(net).__name__} has no channels that can be removed with residual={residual!r}."]
     summed = [name for name, at in units(net).items() if "it enters a sum" in at.closed]
     if summed and residual != "joint":
         listed = ", ".join(repr(name) for name in summed[:4]) + ", ..." * (len(summed) > 4)
-        told.append(f"a sum takes what is written by {listed}, and its channels stay here;")
+        told.append(f"a sum takes what is written by {listed}, and its channels stay here.")
     others = len(groups(net, "joint"))
     if others:
-        told.append(f"residual='joint' finds {others} group{'s' * (others > 1)}, so take that.")
+        told.append(f"But residual='joint' finds {others} group{'s' * (others > 1)}; give that.")
     told.append(
         "What a layer writes must be read by Linear or Conv2d layers alone, and go through no "
         "reshape with its numbers written out (write x.flatten(1)); splinelib.units.units(net) "
