@@ -6,6 +6,7 @@ import planted
 import pytest
 import torch
 from learning import PLAIN, fit, halves, network
+from torch import nn
 
 from splinelib import merging
 from splinelib.pruning.c_sgd import CSGD, c_sgd, merged
@@ -87,6 +88,28 @@ def test_c_sgd_merges_planted_duplicates():
     ticket = c_sgd(net, 3 / 8, fit(recipe=PLAIN), strength=8.0)
     assert planted.removed_units(ticket.mask, "4") == {5, 7, 4}
     assert planted.removed_units(ticket.mask, "0") == {4, 5}
+
+
+class Stream(nn.Module):
+    """Two layers write a stream: channels k and k + 4 are equal in both, all others in one only."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.last = (nn.Linear(*size).double() for size in ((6, 8), (6, 8), (8, 3)))
+        rows, k = torch.eye(2, 6).double(), torch.arange(8)
+        self.a.weight.data, self.b.weight.data = rows[k % 2], rows[k // 2 % 2]
+        for layer in (self.a, self.b):
+            layer.bias.data.zero_()
+
+    def forward(self, x):
+        x = x.flatten(1)
+        return self.last(torch.relu(self.a(x) + self.b(x)))
+
+
+def test_a_stream_is_clustered_by_all_that_write_it():
+    ticket = c_sgd(Stream(), 0.5, fit("mlp", PLAIN), strength=8.0, residual="joint")
+    for path in ("a", "b"):
+        assert planted.removed_units(ticket.mask, path) == {4, 5, 6, 7}
 
 
 def test_c_sgd_is_lossless():

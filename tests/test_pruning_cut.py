@@ -5,7 +5,7 @@ import math
 import learning
 import pytest
 import torch
-from planted import inputs, network, settled
+from planted import inputs, network, removed_units, settled
 from torch import nn
 
 from splinelib import nets, pruning
@@ -203,6 +203,31 @@ def test_a_layer_behind_fixed_numbers_is_told():
                         nn.Linear(8, 2))  # fmt: skip
     with pytest.raises(ValueError, match=r"written out \(write x\.flatten\(1\)\)"):
         pruning.l1(net, 0.5)
+
+
+class Summed(nn.Module):
+    """Two layers of six channels that meet in a sum, which is read or is the output."""
+
+    def __init__(self, read=True):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(2, 6, 3, padding=1), nn.Conv2d(2, 6, 1)
+        self.last = nn.Linear(6, 3) if read else nn.Identity()
+
+    def forward(self, x):
+        return self.last(torch.relu(self.a(x) + self.b(x)).mean((2, 3)))
+
+
+def test_a_sum_that_keeps_all_channels_is_told():
+    with pytest.raises(ValueError, match=r"written by 'a', 'b',.*='joint' finds 1 group; give"):
+        pruning.l1(Summed().eval(), 0.5)
+    mask = pruning.l1(Summed().eval(), 0.5, residual="joint")  # the way out is one
+    assert removed_units(mask, "a") == removed_units(mask, "b")
+    assert len(removed_units(mask, "a")) == 3
+    for residual in ("inner", "joint"):  # where there is none, none is named
+        with pytest.raises(ValueError, match="has no channels") as told:
+            pruning.l1(Summed(read=False).eval(), 0.5, residual=residual)
+        assert "'joint' finds" not in str(told.value)
+        assert ("written by 'a', 'b'" in str(told.value)) == (residual == "inner")
 
 
 @pytest.mark.parametrize("method", {**READING, **EITHER})

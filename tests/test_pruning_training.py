@@ -288,6 +288,22 @@ def test_rewired_against_a_plain_count():
     assert torch.equal(rewired(weight, grad, kept, 0), kept)
 
 
+def test_a_weight_that_was_just_dropped_may_grow_again():
+    """What is smallest and has the largest gradient stays in use, and keeps its value."""
+    weight, grad = torch.tensor([[3.0, 1, 0, 0]]), torch.tensor([[0.0, 9, 0.1, -5]])
+    kept = torch.tensor([[True, True, False, False]])
+    assert torch.equal(rewired(weight, grad, kept, 1), kept)
+    assert rewired(weight, grad, kept, 2).tolist() == [[False, True, False, True]]
+    net = nn.Sequential(nn.Linear(4, 1))
+    net[0].weight.data, net[0].weight.grad = weight.clone(), grad.clone()
+    hook = RigL({"0.weight": kept}, alpha=1.0)
+    hook.begin(net, 9)
+    with torch.no_grad():
+        hook.before_step(net, 0)  # drops all
+    assert hook.kept["0.weight"].tolist() == [[False, True, False, True]]
+    assert net[0].weight.tolist() == [[0, 1, 0, 0]]
+
+
 class SpyRigL(RigL):
     """Keeps after each step: mask, weights, and whether the step moved anything."""
 

@@ -93,6 +93,17 @@ def test_a_network_of_ones_own_needs_its_builder(tmp_path):
         surgery.load(path, build=lambda: nets.mlp([2, 3]))
 
 
+def test_two_cuts_are_saved_as_one(tmp_path):
+    net, path = shaken(leaky()), tmp_path / "small.pt"
+    once, plan = surgery.cut(net, masked_by(net, "inner", 0.5))
+    twice, second = surgery.cut(once, masked_by(once, "inner", 0.5))
+    surgery.save(path, twice, second)
+    with pytest.raises(ValueError, match=r"not of this network.*save\(.*, plan\.then\(plan2\)\)"):
+        surgery.load(path, build=leaky)
+    surgery.save(path, twice, plan.then(second))
+    assert agree(surgery.load(path, build=leaky).net, twice, (3, 20, 20), 0)
+
+
 def test_only_what_the_plan_leaves_is_saved(cut, tmp_path):
     path = tmp_path / "small.pt"
     with pytest.raises(ValueError, match="not of this network"):

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from splinelib.masks import Mask, select, weight_mask
 from splinelib.ops import copied
-from splinelib.surgery.groups import Group, Residual, group_mask, groups
+from splinelib.surgery.groups import Group, Residual, group_mask, groups, none_found
 from splinelib.units.weights import need_numbers
 
 Scope = Literal["layerwise", "global"]
@@ -93,12 +93,7 @@ def targets(
     need_numbers(net)
     found = groups(net, residual)
     if not found:
-        raise ValueError(
-            f"{type(net).__name__} has no channels that can be removed with residual={residual!r}: "
-            "what a layer writes must be read by Linear or Conv2d layers alone, and go through no "
-            "reshape with its numbers written out (write x.flatten(1)); splinelib.units.units(net) "
-            "says, layer by layer, what else stands in the way."
-        )
+        raise ValueError(none_found(net, residual))
     if residual == "select" and not any(group.gate for group in found.values()):
         raise ValueError(
             f"residual='select' selects for BatchNorms that read a residual stream, and "

@@ -16,7 +16,7 @@ from splinelib.nets import build as build_by_name
 from splinelib.ops import unwrapped
 from splinelib.surgery.cut import Cut
 from splinelib.surgery.plan import Plan
-from splinelib.surgery.shrink import check_small, shrink
+from splinelib.surgery.shrink import check_small, check_whole, shrink
 
 FORMAT = "splinelib pruned network 1"
 PLAIN = (bool, int, float, str, NoneType)
@@ -34,7 +34,8 @@ def save(
     small : nn.Module
         The network that was cut, trained on or not; its weights are saved.
     plan : Plan
-        The plan that it was cut by, from a network of the original shape.
+        The plan that it was cut by, from a network of the original shape. Of a network that was
+        cut twice, ``plan.then(plan2)``.
     network : mapping, optional
         What :func:`splinelib.nets.build` makes a network of the original shape of: ``{"name":
         "vgg16", "classes": 10, ...}``. For a network of your own leave it out, and give ``load`` a
@@ -81,7 +82,7 @@ def save(
                 "and 'classes'."
             )
         with torch.random.fork_rng(devices=[]):  # the weights that are drawn do not matter
-            _check_same(small, shrink(build_by_name(**network), plan))
+            _check_same(small, _shrunk(build_by_name(**network), plan))
     packed, content = io.BytesIO(), _content(small, plan, network)
     torch.save(content, packed)
     part = path.with_name(path.name + ".part")
@@ -130,7 +131,7 @@ def load(path: str | Path, build: Callable[[], nn.Module] | None = None) -> Cut:
         )
     net = build() if build is not None else build_by_name(**found["network"])
     plan = Plan.from_json(found["plan"])
-    small = shrink(net, plan)
+    small = _shrunk(net, plan)
     try:
         small.load_state_dict(found["state"], assign=True)
     except RuntimeError as error:
@@ -138,6 +139,19 @@ def load(path: str | Path, build: Callable[[], nn.Module] | None = None) -> Cut:
     for name, parameter in small.named_parameters():
         parameter.requires_grad_(name not in found["frozen"])
     return Cut(small.train(found["training"]), plan)
+
+
+def _shrunk(net: nn.Module, plan: Plan) -> nn.Module:
+    """Cut a network of the original shape; the error names what a second cut needs."""
+    net = unwrapped(net)
+    try:
+        check_whole(net, plan)
+    except ValueError as error:
+        raise ValueError(
+            f"{error} If the network was cut twice, its file needs both cuts as one plan: "
+            "save(path, small, plan.then(plan2))."
+        ) from error
+    return shrink(net, plan)
 
 
 def _check_same(small: nn.Module, built: nn.Module) -> None:

@@ -12,7 +12,7 @@ from splinelib.masks.mask import shapes, zero_one
 from splinelib.ops import unwrapped
 from splinelib.surgery.flow import Flow
 from splinelib.surgery.streams import gates, inner, joint
-from splinelib.units.walk import Reader
+from splinelib.units.walk import Reader, units
 
 Residual = Literal["inner", "select", "joint"]
 
@@ -109,6 +109,24 @@ def groups(net: nn.Module, residual: Residual = "inner") -> dict[str, Group]:
     order = {op.label: number for number, op in enumerate(flow.ops)}
     listed = sorted(found.values(), key=lambda at: order[at.name])
     return {at.name: Group(*at) for at in listed}
+
+
+def none_found(net: nn.Module, residual: Residual) -> str:
+    """Say why :func:`groups` finds nothing in a network, and what else may find something."""
+    told = [f"{type(net).__name__} has no channels that can be removed with residual={residual!r}."]
+    summed = [name for name, at in units(net).items() if "it enters a sum" in at.closed]
+    if summed and residual != "joint":
+        listed = ", ".join(repr(name) for name in summed[:4]) + ", ..." * (len(summed) > 4)
+        told.append(f"a sum takes what is written by {listed}, and its channels stay here.")
+    others = len(groups(net, "joint"))
+    if others:
+        told.append(f"But residual='joint' finds {others} group{'s' * (others > 1)}; give that.")
+    told.append(
+        "What a layer writes must be read by Linear or Conv2d layers alone, and go through no "
+        "reshape with its numbers written out (write x.flatten(1)); splinelib.units.units(net) "
+        "says, layer by layer, what else stands in the way."
+    )
+    return " ".join(told)
 
 
 def group_mask(net: nn.Module, found: Mapping[str, Group], keep: Mapping[str, Tensor]) -> Mask:

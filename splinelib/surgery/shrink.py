@@ -54,8 +54,7 @@ def shrink(net: nn.Module, plan: Plan) -> nn.Module:
     (torch.Size([2, 2]), True)
     """
     net = unwrapped(net)
-    for path, size in plan.sizes.items():
-        _check(net, path, size)
+    check_whole(net, plan)
     small, kept, read = working_copy(net), plan.kept, plan.read
     with torch.no_grad():
         for path, (out, into) in plan.sizes.items():
@@ -71,6 +70,12 @@ def size_of(module: nn.Module) -> tuple[int, int | None] | None:
     if isinstance(module, NORMS):
         return module.num_features, module.num_features
     return (len(module.weight), inputs(module)) if isinstance(module, LAYERS) else None
+
+
+def check_whole(net: nn.Module, plan: Plan) -> None:
+    """Raise unless a network has the sizes that a plan was made for."""
+    for path, size in plan.sizes.items():
+        _check(net, path, size)
 
 
 def check_small(net: nn.Module, plan: Plan) -> None:
