@@ -196,6 +196,16 @@ def test_list_and_missing(tmp_path, capsys):
     assert "vgg16/cifar10-jpeg75/dense" in capsys.readouterr().out
 
 
+def test_whoever_reads_may_leave(tmp_path):
+    """As in ``list | head``; and a queue goes on without its listener."""
+    for arguments in (["list"], ["queue", "--budget", "1m", "--match", BRIEF.name]):
+        with command(*arguments, "--out", tmp_path, "--device", "cpu") as process:
+            process.stdout.close()
+            assert process.stderr.read() == ""
+        assert process.returncode == 0
+    assert len(experiments.results("*", tmp_path)) == 1
+
+
 # Stand-ins
 
 

@@ -1,6 +1,7 @@
 """The command line: ``python -m splinelib.experiments list | run | missing | queue | show``."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -235,8 +236,12 @@ def _pair(text: str, option: str) -> tuple[str, str]:
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    """Write a line; work goes on when whoever read them has gone, as ``head`` does."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # the rest goes nowhere, instead of failing again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _warn(text: str) -> None:
