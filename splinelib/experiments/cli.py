@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     add = commands.add_parser("run", help="run one experiment once; a further run adds a seed")
     _common(add, _run, pattern=None)
     add.add_argument("--seed", type=int, help="default: the lowest without a result")
-    add.add_argument("--quiet", action="store_true", help="no progress bar")
+    add.add_argument("--quiet", action="store_true", help="no progress bars")
     add.add_argument(
         "--save-every", type=float, default=60.0, metavar="S", help="seconds between checkpoints"
     )
