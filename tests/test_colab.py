@@ -12,7 +12,7 @@ import pytest
 from bookfiles import ROOT, notebooks, read
 from nbclient import NotebookClient
 
-# Each installs the repository anew, as on Colab: a minute of the processor's time, and the chapter's.
+# Each installs the repository anew, as on Colab: about a minute, beside the chapter's own.
 CHAPTERS = notebooks()
 
 
