@@ -13,7 +13,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from splinelib import cost, nets
 from splinelib.cost import measured as measuring
 from splinelib.cost.bound import held_up
-from splinelib.cost.work import UPDATE
 
 SHAPES = {"vgg16": (3, 32, 32), "preresnet20": (3, 32, 32), "resnet18": (3, 32, 32)}
 
@@ -131,7 +130,9 @@ def test_half_the_bits_move_half_the_bytes_of_activations():
     assert half.layers()["2"][1] * 2 == full.layers()["2"][1]
     assert half.flops == full.flops
     weights = sum(p.numel() for p in net.parameters())
-    assert full.operations[-1].moved == UPDATE * weights
+    # reads weight, gradient, momentum, writes weight and momentum; and back and forth two casts
+    assert full.operations[-1].moved == (3 + 2) * 4 * weights
+    assert half.operations[-1].moved == ((3 + 2) * 4 + (4 + 2) + (2 + 4)) * weights
     assert full.memory == full.kept + 12 * weights
     assert half.memory == half.kept + 14 * weights
 
@@ -265,10 +266,31 @@ def test_bounds_that_are_refused(step, options, words):
         cost.bound(step, **{"images": 100, "epochs": 1, **options})
 
 
+# Multiprocessors, 16-bit multiply-adds a clock of each (without sparsity), GHz; bits between memory
+# and cores, Gbit/s of each; GB.
+BUILT = {
+    "T4": (40, 512, 1.59, 256, 10.0, 16),
+    "L4": (58, 512, 2.04, 192, 12.5, 24),
+    "A100": (108, 1024, 1.41, 5120, 2.43, 40),
+    "H100": (132, 2048, 1.83, 5120, 5.23, 80),
+    "H200": (132, 2048, 1.83, 6144, 6.25, 141),
+}
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_cards_do_what_their_parts_do_together(name):
+    processors, products, clock, wires, rate, memory = BUILT[name]
+    card = cost.CARDS[name]
+    assert card.flops == pytest.approx(processors * products * 2 * clock * 1e9, rel=0.005)
+    assert card.bandwidth == pytest.approx(wires / 8 * rate * 1e9, rel=0.005)
+    assert card.memory == memory * 10**9
+
+
 def test_cards_say_where_their_numbers_are_from():
     for name, card in cost.CARDS.items():
         assert card.name == name
         assert "data sheet" in card.source
+    assert not cost.CARDS.keys() ^ BUILT.keys()
     peaks = [card.flops for card in cost.CARDS.values()]
     assert peaks == sorted(peaks)
     with pytest.raises(ValueError, match="bandwidth of mine is 0"):

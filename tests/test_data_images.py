@@ -11,6 +11,7 @@ from torch import nn
 from torchvision import datasets as official
 from torchvision import transforms
 
+import splinelib
 from splinelib import data
 from splinelib.data.batches import cropped
 from splinelib.data.images import statistics
@@ -417,6 +418,19 @@ def test_cifar_is_read_by_torchvision(tmp_path, monkeypatch, name):
     file.write_bytes(file.read_bytes() + b"x")
     with pytest.raises(ValueError, match=f"no official {name} files in .*differ.*download=True"):
         data.load(name, tmp_path)
+
+
+def test_a_box_without_any_data_is_told_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.delenv("SPLINELIB_DATA", raising=False)
+    monkeypatch.setattr(splinelib.data.official, "__file__", str(tmp_path / "official.py"))
+    none = "in any folder .none was named: pass root, or set SPLINELIB_DATA."
+    with pytest.raises(
+        ValueError, match=rf"^no official cifar10 files {none}: call load\("
+    ) as caught:
+        data.load("cifar10")
+    assert "None" not in str(caught.value)
+    with pytest.raises(ValueError, match=f"0 folders or archives {none} are so called. Known"):
+        data.load("cats")
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, OSError])

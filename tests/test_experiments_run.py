@@ -109,6 +109,29 @@ def test_a_second_run_takes_the_next_seed_and_a_given_one_is_kept_beside(tmp_pat
     assert first["log"][0]["loss"] != other["log"][0]["loss"]
 
 
+def test_two_processes_of_torchrun_make_one_run(tmp_path):
+    """Started as ImageNet's page says; the same epochs as one process makes, to rounding."""
+    launch = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    asked = ["splinelib.experiments", "run", BRIEF.name, "--seed", "0", "--device", "cpu"]
+    done = subprocess.run(
+        [sys.executable, "-m", *launch, *asked, "--out", tmp_path / "two"],
+        env=environment(1) | {"CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    path = tmp_path / "two" / BRIEF.name / "seed0.json"
+    assert done.stdout == f"{BRIEF.name}: {path}\n"  # the first process alone tells and records
+    assert [p.name for p in path.parent.iterdir()] == ["seed0.json"]
+    assert "dense: epoch 4 of 4: 100%" in done.stderr
+    two, one = (record.read(p) for p in (path, run(BRIEF, 0, out=tmp_path, device="cpu")))
+    assert two["flops"] == one["flops"]
+    for a, b in zip(two["log"], one["log"], strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-3)
+        assert a["test_accuracy"] == pytest.approx(b["test_accuracy"], abs=0.01)
+
+
 # Killed, and run again
 
 
@@ -194,6 +217,16 @@ def test_list_and_missing(tmp_path, capsys):
     assert capsys.readouterr().out.startswith("0 results of 0 experiments are missing")
     assert main(["missing", "vgg16/cifar10/dense", "--as-data", "cifar10=cifar10-jpeg75"]) == 0
     assert "vgg16/cifar10-jpeg75/dense" in capsys.readouterr().out
+
+
+def test_whoever_reads_may_leave(tmp_path):
+    """As in ``list | head``; and a queue goes on without its listener."""
+    for arguments in (["list"], ["queue", "--budget", "1m", "--match", BRIEF.name]):
+        with command(*arguments, "--out", tmp_path, "--device", "cpu") as process:
+            process.stdout.close()
+            assert process.stderr.read() == ""
+        assert process.returncode == 0
+    assert len(experiments.results("*", tmp_path)) == 1
 
 
 # Stand-ins

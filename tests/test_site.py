@@ -146,6 +146,40 @@ def test_tables_are_sorted_by_keyboard(visit: Visit, address: str, entry: str) -
     assert not visit.trouble
 
 
+MENUS = [p for p in TABLES if "spline-choose" in (ROOT / f"{p}.ipynb").read_text()]
+CELLS = "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
+SEEN = "rows => rows.filter(row => row.offsetParent)" + CELLS.removeprefix("rows => rows")
+
+
+@pytest.mark.parametrize("visit", ["desktop-light", "phone-dark"], indirect=True)
+@pytest.mark.parametrize("entry", MENUS)
+def test_menus_pick_the_rows_that_have_all_that_is_chosen(
+    visit: Visit, address: str, entry: str
+) -> None:
+    visit.open(f"{address}/{entry}.html")
+    visit.page.evaluate(OPEN_ALL)
+    tables = visit.page.locator(".spline-table[data-menus]").all()
+    assert tables
+    for table in tables:
+        heads = table.locator("thead th").evaluate_all("ths => ths.map(th => th.textContent)")
+        rows = table.locator("tbody tr")
+        left = every = rows.evaluate_all(CELLS)
+        menus = table.locator("select").all()
+        for menu in menus:
+            column = heads.index(menu.evaluate("s => s.labels[0].firstChild.textContent"))
+            value = left[len(left) // 2][column]  # of a row that the other menus leave
+            menu.select_option(value)
+            left = [row for row in left if row[column] == value]
+            assert rows.evaluate_all(SEEN) == left
+            told = f"{len(left)} of {len(every)} rows"
+            assert table.locator("output").inner_text() == told
+        assert 0 < len(left) < len(every)
+        for menu in menus:
+            menu.select_option("")
+        assert rows.evaluate_all(SEEN) == every
+    assert not visit.trouble
+
+
 @pytest.mark.parametrize("visit", ["desktop-light", "phone-dark"], indirect=True)
 @pytest.mark.parametrize("entry", PAGES)
 def test_sliders_change_their_picture_by_keyboard(visit: Visit, address: str, entry: str) -> None:

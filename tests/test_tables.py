@@ -271,3 +271,22 @@ def test_menus_stand_only_where_they_are_asked_for():
     assert "select" not in made()._repr_html_()
     with pytest.raises(ValueError, match="choose is 'colour', but must be a head"):
         made(choose=["colour"])
+
+
+def test_menus_leave_the_rows_that_all_of_them_ask_for(open_page):
+    rows = [[name, net, by] for name, net, by in zip("abcd", "vvrr", "opop", strict=True)]
+    t = table(rows, columns=["row", "net", "by"], caption="Four rows.", choose=["net", "by"])
+    page = open_page(t._repr_html_())
+    net, by = page.locator(".spline-choose select").all()
+    seen = []
+    for menu, value in ((net, ""), (net, "v"), (by, "p"), (net, ""), (net, "r"), (by, "")):
+        menu.select_option(value)
+        names = [row.inner_text() for row in page.locator("tbody th").all() if row.is_visible()]
+        seen.append(("".join(names), page.locator("output").inner_text()))
+    counts = ("abcd", "ab", "b", "bd", "d", "cd")
+    assert seen == [(names, f"{len(names)} of 4 rows") for names in counts]
+    assert net.locator("option").all_inner_texts() == ["all", "v", "r"]
+    assert by.evaluate("s => s.labels[0].firstChild.textContent") == "by"
+    page.get_by_role("button", name="row").dblclick()
+    assert shown(page) == ["d", "c", "b", "a"]  # sorted are all, seen are those that were
+    assert page.locator("tbody tr:visible").count() == 2

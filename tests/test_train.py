@@ -1,13 +1,14 @@
 """splinelib.train: the loop beside one written out, recipes, penalties, watchers."""
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from training import SHORT, Counter, convnet, gap, images, source
+from training import SHORT, Breaking, Counter, InterruptedRunError, convnet, gap, images, source
 
 from splinelib.train import (
     CIFAR,
@@ -250,8 +251,33 @@ def test_what_on_epoch_changes_is_trained_on():
 def test_a_progress_bar_shows_if_asked_for(capsys):
     train(convnet(), source(), SHORT)
     assert capsys.readouterr().err == ""
-    train(convnet(), source(), SHORT, progress=True)
-    assert "epoch 3 of 3" in capsys.readouterr().err
+    run = train(convnet(), source(), SHORT, progress=True, test=source(n=10))
+    shown = capsys.readouterr().err.split("\r")
+    assert re.match(r"epoch 1 of 3: +0%\|.* 0/9 \[00:00<\?", shown[1])
+    loss, right, tested = (run.log[-1][k] for k in ("loss", "accuracy", "test_accuracy"))
+    told = f", loss {loss:.3g}, accuracy {right:.1%}, test {tested:.1%}]"
+    last = shown[-1].strip()
+    assert re.match(r"epoch 3 of 3: 100%\|.* 9/9 \[\d\d:\d\d<00:00", last)
+    assert last.endswith(told)
+
+
+def test_the_bar_of_a_run_that_goes_on_begins_where_it_was(tmp_path, capsys):
+    call = {"checkpoint": tmp_path / "run.pt", "save_every": 0, "progress": "dense"}
+    with pytest.raises(InterruptedRunError):
+        train(convnet(), Breaking(source(), 1, 2), SHORT, **call)
+    assert "dense: epoch 2 of 3:" in capsys.readouterr().err
+    train(convnet(), source(), SHORT, **call)
+    first = capsys.readouterr().err.split("\r")[1]
+    assert re.match(r"dense: epoch 2 of 3: +56%\|.* 5/9 \[", first)
+    train(convnet(), source(), SHORT, **call)
+    assert capsys.readouterr().err == ""  # there is nothing left to do
+
+
+def test_the_bar_of_a_ticket_begins_at_its_epoch(capsys):
+    train(convnet(), source(), SHORT, first_epoch=2, progress="retrain")
+    assert re.match(
+        r"retrain: epoch 3 of 3: +67%\|.* 6/9 \[", capsys.readouterr().err.split("\r")[1]
+    )
 
 
 # what is refused

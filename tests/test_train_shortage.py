@@ -19,15 +19,16 @@ SIZED = Recipe(epochs=3, batch=64, lr=0.05, drops=(1, 2), factor=0.5)
 class Small(nn.Module):
     """A device with room for so many images at once, from some step on."""
 
-    def __init__(self, net, room, steps=0):
+    def __init__(self, net, room, steps=0, error=None):
         super().__init__()
         self.net, self.room, self.steps = net, room, steps
+        self.error = error or torch.OutOfMemoryError("CUDA out of memory (a test)")
 
     def forward(self, x):
         if self.training:
             self.steps -= 1
         if self.training and self.steps < 0 and len(x) > self.room:
-            raise torch.OutOfMemoryError("CUDA out of memory (a test)")
+            raise self.error
         return self.net(x)
 
 
@@ -55,6 +56,28 @@ def test_images_are_halved_until_they_fit_and_the_steps_stay(room, told):
     assert [row["micro_batch"] for row in run.log] == [told[-1]] * 3
     plain = train(convnet(norm=False), source(130, 64), SIZED)
     assert gap(run.net.net, plain.net) < 1e-12
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "CUDA error: out of memory\nCUDA kernel errors might be reported asynchronously",
+    ],
+)
+def test_libraries_that_find_no_memory_are_understood(words):
+    net = Small(convnet(), 32, error=RuntimeError(words))
+    with pytest.warns(RuntimeWarning, match="32 images"):
+        assert train_in_memory(net, source(130, 64), SIZED).log[-1]["micro_batch"] == 32
+
+
+def test_other_errors_are_raised():
+    for words in ("CUDNN_STATUS_EXECUTION_FAILED", "CUDA error: an illegal memory access"):
+        net = Small(convnet(), 32, error=RuntimeError(words))
+        with pytest.raises(RuntimeError, match=words):
+            train_in_memory(net, source(130, 64), SIZED)
 
 
 def test_batchnorm_is_told_to_see_parts():

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import os
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -68,7 +69,7 @@ def mnist(
             x, y = _read_mnist(folder, "test")
             return keep_split(x, y, torch.arange(len(y)) % 5 == 4, split)
     raise ValueError(
-        f"no MNIST files in {', '.join(map(str, folders)) or 'any shared/data/mnist'}: call "
+        f"no MNIST files in {listed(folders)}: call "
         "mnist(root='data', download=True) once, or point root or SPLINELIB_DATA at a folder with "
         "t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz"
     )
@@ -93,6 +94,12 @@ def _mnist_folders(root) -> list[Path]:
         return [Path(chosen)]
     places = (up / "shared" / "data" / "mnist" for up in Path(__file__).resolve().parents)
     return [place for place in places if place.is_dir()]
+
+
+def listed(folders: Sequence[Path]) -> str:
+    """Where files were looked for, for a message."""
+    named = ", ".join(map(str, folders))
+    return named or "any folder (none was named: pass root, or set SPLINELIB_DATA)"
 
 
 def _download_mnist(root: Path | None) -> None:

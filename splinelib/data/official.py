@@ -11,7 +11,7 @@ from splinelib.data.colour import colour
 from splinelib.data.digits import digits_images
 from splinelib.data.folders import folder
 from splinelib.data.images import ImageSet, statistics
-from splinelib.data.mnist import mnist
+from splinelib.data.mnist import listed, mnist
 
 Sets = tuple[ImageSet, ImageSet]
 
@@ -109,10 +109,11 @@ def _cifar(name: str, root, download: bool) -> Sets:
             continue
         train, test = (_from_torchvision(name, part) for part in parts)
         return train, test
+    why = f", or they differ from the official ones, or the download failed ({problem})"
     raise ValueError(
-        f"no official {name} files in {_listed(root)}, or they differ from the official ones, or "
-        f"the download failed ({problem}): call load({name!r}, root='data', download=True) once, "
-        "with a network and a folder that may be written to"
+        f"no official {name} files in {listed(_places(root))}{why if problem else ''}: call "
+        f"load({name!r}, root='data', download=True) once, with a network and a folder that may be "
+        "written to"
     ) from problem
 
 
@@ -127,9 +128,10 @@ def _folder(name: str, root) -> Sets:
     places = _places(root)
     found = [path for place in places for path in _named(place, name)]
     if len(found) != 1:
+        told = ", ".join(path.name for path in found)
         raise ValueError(
-            f"{name!r} is no data set of a known name, and {_listed(root)} holds {len(found)} "
-            f"folders or archives so called ({', '.join(path.name for path in found)}). Known: "
+            f"{name!r} is no data set of a known name, and {len(found)} folders or archives in "
+            f"{listed(places)} are so called{told and f' ({told})'}. Known: "
             "cifar10, cifar100, mnist, digits, colour; for files elsewhere: folder(path); for "
             "ImageNet, which fits no memory: Stream(root, 'train')"
         )
@@ -158,8 +160,3 @@ def _places(root) -> list[Path]:
         return [Path(chosen)]
     places = (up / "shared" / "data" for up in Path(__file__).resolve().parents)
     return [place for place in places if place.is_dir()]
-
-
-def _listed(root) -> str:
-    """Where was looked, for a message."""
-    return ", ".join(map(str, _places(root))) or "any shared/data"

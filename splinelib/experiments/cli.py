@@ -1,6 +1,7 @@
 """The command line: ``python -m splinelib.experiments list | run | missing | queue | show``."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -51,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     add = commands.add_parser("run", help="run one experiment once; a further run adds a seed")
     _common(add, _run, pattern=None)
     add.add_argument("--seed", type=int, help="default: the lowest without a result")
-    add.add_argument("--quiet", action="store_true", help="no progress bar")
+    add.add_argument("--quiet", action="store_true", help="no progress bars")
     add.add_argument(
         "--save-every", type=float, default=60.0, metavar="S", help="seconds between checkpoints"
     )
@@ -235,8 +236,12 @@ def _pair(text: str, option: str) -> tuple[str, str]:
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    """Write a line; work goes on when whoever read them has gone, as ``head`` does."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # the rest goes nowhere, instead of failing again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _warn(text: str) -> None:

@@ -65,6 +65,7 @@ class Job:
         Every training by :meth:`train` is booked, with the detector that may end it; what is
         computed in between is for the method to book.
     progress : bool
+        Show a bar for each training, named after its label.
     save_every : float
         Seconds between checkpoints.
 
@@ -202,7 +203,7 @@ class Job:
             speed=self.speed,
             checkpoint=self.folder / f"{label}.pt",
             save_every=self.save_every,
-            progress=self.progress,
+            progress=self.progress and label,
         )
         self.ledger.label = label
         self._book(run.net, run.epoch - first_epoch, source)

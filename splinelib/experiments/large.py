@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from splinelib.experiments.catalogue import LABELS, SLIMMED, method_options
+from splinelib.experiments.catalogue import LABELS, SLIMMED, TINY, method_options
 from splinelib.experiments.config import Experiment
 from splinelib.experiments.paper import cell
 from splinelib.train import IMAGENET
@@ -51,7 +51,7 @@ def imagenet() -> Iterator[Experiment]:
                 yield _large(network, "imagenet", method, ratio, where, importance=10)
     for method, shares in {"dense": (0.0,), "ns": (0.1, 0.3), "eb-spline": (0.1, 0.3)}.items():
         for ratio in shares:
-            yield _large("resnet18", "tiny-imagenet", method, ratio, importance=49)
+            yield _large("resnet18", "tiny-imagenet", method, ratio, importance=TINY)
 
 
 def _large(network: str, data: str, method: str, ratio: float, *cells: str, importance: int):

@@ -55,7 +55,7 @@ def run(
     device : torch.device, optional
         Default: a GPU if there is one.
     progress : bool
-        Show progress bars.
+        Show a bar for each training, with the time that is left, loss and accuracy.
     save_every : float
         Seconds between checkpoints.
     keep : path, optional

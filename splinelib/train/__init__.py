@@ -3,9 +3,10 @@
 Read them in this order: ``recipe`` says what is done and ``speed`` how it is made fast; ``step`` is
 one step, and ``hook`` what a method may do around it; ``session`` is a run in progress (with its
 ``clock`` and those who are ``watching``), and ``loop`` goes through its epochs; ``keeper`` says
-when it is saved, ``checkpoint`` and ``lock`` how; ``distributed`` spreads it over processes,
-``shortage`` makes do with little memory, ``evaluate`` counts what is right; ``adversarial`` makes
-images to start badly from, and ``layerwise`` weights that were trained layer by layer.
+when it is saved, ``checkpoint`` and ``lock`` how, and ``progress`` shows how far it is;
+``distributed`` spreads it over processes, ``shortage`` makes do with little memory, ``evaluate``
+counts what is right; ``adversarial`` makes images to start badly from, and ``layerwise`` weights
+that were trained layer by layer.
 """
 
 from splinelib.train.adversarial import corrupted

@@ -1,19 +1,18 @@
 """The training loop: the paper's recipes, fast on a GPU, and never starting over."""
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 
 from splinelib.ops import copied
 from splinelib.train.distributed import join
 from splinelib.train.hook import StepHook
 from splinelib.train.keeper import Keeper, keeping
+from splinelib.train.progress import Bar, showing
 from splinelib.train.recipe import CIFAR, Recipe
 from splinelib.train.session import Session
 from splinelib.train.speed import Speed
@@ -63,7 +62,7 @@ def train(
     speed: Speed | None = None,
     checkpoint: str | Path | None = None,
     save_every: float = 60.0,
-    progress: bool = False,
+    progress: bool | str = False,
     on_epoch: Callable[[nn.Module, dict], object] | None = None,
     hook: StepHook | None = None,
 ) -> Run:
@@ -102,8 +101,9 @@ def train(
     save_every : float
         Seconds after which a checkpoint is due, at any step. One is also written after each epoch,
         unless that would take more than a twentieth of the time, and at the end.
-    progress : bool
-        Show a progress bar.
+    progress : bool or str
+        Show a bar for all epochs, with the time that is left, loss and accuracy; a text stands in
+        front of it.
     on_epoch : callable, optional
         Called as ``on_epoch(net, row)`` after each epoch with the copy, in evaluation mode, and its
         line of the log, before the checkpoint of that epoch: what it changes in the network is
@@ -170,7 +170,7 @@ def train(
             hook=hook,
         )
         with keeping(session, checkpoint, save_every) as keeper, plan.tuned():
-            _epochs(session, keeper, on_epoch, progress and team.leads)
+            _epochs(session, keeper, on_epoch, team.leads and progress)
         net = net.to(memory_format=torch.contiguous_format) if plan.channels_last else net
     return Run(net.eval(), session.log, session.epoch, session.stopped, session.clock.run)
 
@@ -210,35 +210,26 @@ def trainer(source: object, recipe: Recipe = CIFAR, **options) -> Callable[..., 
     return fit
 
 
-def _epochs(session: Session, keeper: Keeper, on_epoch, progress: bool) -> None:
+def _epochs(session: Session, keeper: Keeper, on_epoch, progress: bool | str) -> None:
     """Go through the epochs that are left, with a checkpoint whenever one is due."""
     if not keeper.resume():
         session.look()
-    while not session.ended:
-        with _bar(session) if progress else nullcontext() as bar:
+    with showing(session, progress) as bar:
+        while not session.ended:
+            bar.epoch()
             row = session.train_epoch(partial(_after_step, keeper, bar))
-        with torch.no_grad():
-            session.hook.after_epoch(session.net, session.epoch)
-        if on_epoch:
-            on_epoch(session.net, row)
-        keeper.after_epoch()
+            bar.tell(row)
+            with torch.no_grad():
+                session.hook.after_epoch(session.net, session.epoch)
+            if on_epoch:
+                on_epoch(session.net, row)
+            keeper.after_epoch()
 
 
-def _bar(session: Session) -> tqdm:
-    """A progress bar for the epoch that the session is in."""
-    return tqdm(
-        total=session.source.steps,
-        initial=session.step,
-        desc=f"epoch {session.epoch + 1} of {session.recipe.epochs}",
-        leave=False,
-    )
-
-
-def _after_step(keeper: Keeper, bar: tqdm | None) -> None:
+def _after_step(keeper: Keeper, bar: Bar) -> None:
     """Save if it is time, and move the progress bar."""
     keeper.after_step()
-    if bar is not None:
-        bar.update()
+    bar.step()
 
 
 def _check(net, source, recipe, first_epoch, micro_batch, save_every) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 import warnings
 from collections.abc import Iterable, Mapping
 
@@ -13,6 +14,8 @@ from splinelib.train.loop import Run, train
 from splinelib.train.recipe import CIFAR, Recipe
 from splinelib.train.watching import Watchers
 
+# cuDNN and cuBLAS take memory beside PyTorch's own, and have errors of their own for it.
+SHORT = re.compile(r"CU\w+_STATUS_\w*ALLOC(ATION)?_FAILED|CUDA error: out of memory")
 LEAST = 16  # images at once: BatchNorm's statistics of fewer are too rough to go on with
 
 
@@ -41,8 +44,9 @@ def train_in_memory(
 
     Raises
     ------
-    torch.OutOfMemoryError
-        Memory is short for 16 images, too; or in one of several processes, which would leave the
+    RuntimeError
+        Memory is short for 16 images, too (``torch.OutOfMemoryError``, or what cuDNN or cuBLAS
+        say); or in one of several processes, which would leave the
         others waiting: give ``micro_batch`` there.
     ValueError, OSError
         As from ``train``.
@@ -66,7 +70,9 @@ def train_in_memory(
     while True:
         try:
             return train(net, source, recipe, micro_batch=micro_batch, **asked)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not is_shortage(error):
+                raise
             smaller = (micro_batch or recipe.batch) // 2
             if smaller < LEAST or int(os.environ.get("WORLD_SIZE", 1)) > 1:
                 raise
@@ -77,6 +83,15 @@ def train_in_memory(
         hook.load_state_dict(copy.deepcopy(before[1]))
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def is_shortage(error: RuntimeError) -> bool:
+    """Whether an error says that a device's memory is short.
+
+    >>> is_shortage(RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"))
+    True
+    """
+    return isinstance(error, torch.OutOfMemoryError) or bool(SHORT.search(str(error)))
 
 
 def _given(hook: StepHook) -> StepHook | None:
