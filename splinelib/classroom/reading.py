@@ -17,6 +17,7 @@ from typing import Any
 
 from splinelib.classroom import sources
 
+# Refused as functions, under whatever name they are reached; and as names, wherever one is written.
 TRICKS = {"getattr", "globals", "locals", "vars", "eval", "exec", "compile", "open", "__import__"}
 TRICKS |= {"builtins", "import_module", "attrgetter", "methodcaller", "get_type_hints"}
 DOORS = {"sys", "os", "importlib", "inspect", "gc", "ctypes", "pickle", "subprocess", "get_ipython"}

@@ -9,37 +9,34 @@ from splinelib.train.session import Session
 
 
 class Bar:
-    """Shows how far a training is, over all its epochs; or nothing.
+    """Shows how far a training is, over all its epochs.
 
     Parameters
     ----------
     session : Session
         As it goes on: from the start, or from a checkpoint.
-    bar : tqdm or None
-        None: nothing is shown.
+    bar : tqdm
+        Where it is shown; a disabled one shows nothing.
     name : str
         What stands in front of the epoch.
     """
 
-    def __init__(self, session: Session, bar: tqdm | None, name: str) -> None:
+    def __init__(self, session: Session, bar: tqdm, name: str) -> None:
         self.session, self.bar, self.name = session, bar, name
 
     def epoch(self) -> None:
         """Say which epoch begins."""
-        if self.bar is not None:
-            self.bar.set_description(_about(self.session, self.name))
+        self.bar.set_description(_about(self.session, self.name))
 
     def step(self) -> None:
         """Move on."""
-        if self.bar is not None:
-            self.bar.update()
+        self.bar.update()
 
     def tell(self, row: dict) -> None:
         """Show loss and accuracies of the epoch that has ended, a line of the log."""
-        if self.bar is not None:
-            told = f"loss {row['loss']:.3g}, accuracy {row['accuracy']:.1%}"
-            tested = row["test_accuracy"]
-            self.bar.set_postfix_str(told if tested is None else f"{told}, test {tested:.1%}")
+        told = f"loss {row['loss']:.3g}, accuracy {row['accuracy']:.1%}"
+        tested = row["test_accuracy"]
+        self.bar.set_postfix_str(told if tested is None else f"{told}, test {tested:.1%}")
 
 
 @contextmanager
@@ -50,14 +47,15 @@ def showing(session: Session, wanted: bool | str) -> Iterator[Bar]:
     and until the last epoch of the recipe: a run that ``until`` ends is over before.
     """
     name = wanted if isinstance(wanted, str) else ""
-    if not wanted or session.ended:
-        yield Bar(session, None, name)
-        return
     steps = session.source.steps
-    done = session.epoch * steps + session.step
-    total = session.recipe.epochs * steps
-    about = _about(session, name)
-    with tqdm(desc=about, total=total, initial=done, smoothing=0, unit="step") as bar:
+    with tqdm(
+        desc=_about(session, name),
+        total=session.recipe.epochs * steps,
+        initial=session.epoch * steps + session.step,
+        smoothing=0,
+        unit="step",
+        disable=not wanted or session.ended,
+    ) as bar:
         yield Bar(session, bar, name)
 
 
